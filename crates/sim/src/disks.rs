@@ -186,15 +186,9 @@ impl World {
         self.bears_lies() && !self.places.iter().any(|place| place.harmed)
     }
 
-    /// What the core's page names as remaining: a voter has lost its state, holds the longest log that is left, and another
-    /// withholds; and see [`World::lost_a_voter`]. Asked before a group without a leader is held
-    /// against the core.
+    /// See [`World::lost_a_voter`]. Asked before a group without a leader is held against the core.
     pub(crate) fn beyond_help(&self, shard: ShardId) -> bool {
-        let rafts = || self.places.iter().filter_map(|place| place.core(shard));
-        let longest = rafts().map(raft::Raft::last).max();
-        let lost = rafts().any(|raft| raft.state_lost() && Some(raft.last()) == longest);
-        let stuck = lost && rafts().filter(|raft| raft.withholds() || raft.state_lost()).count() > 1;
-        stuck || (shard != KV && self.lost_a_voter(shard))
+        shard != KV && self.lost_a_voter(shard)
     }
 
     /// A voter of a group has no replica, and never gets one: it was removed before it was taken back without its disk, or before it heard

@@ -15,6 +15,7 @@ impl Raft {
         (self.role as u8, self.hard_write <= self.durable_write, self.withheld.is_some()).hash(to);
         // What was agreed on below the commit index decides nothing.
         (self.state_lost, self.owed, self.agreed.max(self.hard.commit)).hash(to);
+        (!self.votes_itself() || self.state_lost).then_some(self.vain).hash(to);
         (self.deaf, self.rest.resting).hash(to);
         self.withheld.filter(|w| w.disk_lost).map(|w| w.term).hash(to);
         // A no counts as silence does, but where a peer becomes reachable again.
@@ -59,9 +60,9 @@ impl Raft {
         self.role
     }
 
-    /// Whether it leads.
+    /// Whether it leads others; one that leads [blindly](super) is not seen to.
     pub fn is_leader(&self) -> bool {
-        self.role == Role::Leader
+        self.role == Role::Leader && !self.leads_blindly()
     }
 
     /// Whether it only listens.
@@ -71,7 +72,7 @@ impl Raft {
 
     /// Whom it follows; itself if it leads.
     pub fn leader(&self) -> Option<NodeId> {
-        self.leader
+        if self.role == Role::Leader && self.leads_blindly() { None } else { self.leader }
     }
 
     /// What it knows to be committed.

@@ -16,16 +16,14 @@ use quorate_base::{EntryId, Index, Instant, NodeId, Term};
 /// election timeouts.
 const TAIL: u32 = 10;
 
-/// A replica without a vote waits for so many of the longest election timeouts longer than one that has one.
-const PATIENCE: u64 = 2;
+/// So many time-outs in a row pass before a replica without a vote, or without a state, stands: only where the others got nowhere.
+const PATIENCE: u32 = 3;
 
 impl Raft {
     pub(super) fn redraw_timeout(&mut self, now: Instant) {
         let (min, max) =
             (self.config.election_min.as_nanos() as u64, self.config.election_max.as_nanos() as u64);
-        // One without a vote stands only where those who have one got nowhere.
-        let patience = if self.votes_itself() { 0 } else { PATIENCE * max };
-        self.election_at = now + Duration::from_nanos(patience + self.rng.between(min, max));
+        self.election_at = now + Duration::from_nanos(self.rng.between(min, max));
         self.excused = false;
     }
 
@@ -38,9 +36,6 @@ impl Raft {
         let pause = Duration::from_nanos(self.rng.between(min / 8, min / 2));
         if mutant(&self.config, Mutant::LeaseBrokenByConnection) {
             self.promised_until = Instant::ZERO;
-        }
-        if !self.votes_itself() {
-            return;
         }
         // What was promised to it stands all the same.
         let soon = if self.is_bound(now) { self.promised_until + pause / 4 } else { now + pause };
@@ -63,30 +58,38 @@ impl Raft {
             self.drop_reads();
             self.role_changed("the leader was not heard in time", false);
         }
+        self.vain = PATIENCE.min(self.vain + 1);
         if self.may_campaign() && !self.is_bound(now) {
             self.ask_pre_votes(now);
         }
     }
 
-    /// A voter may; and so may a member without a vote, where its log holds what it does not know to be committed. It may be
-    /// the only one that holds an entry, and a voter that needs its vote, by an older entry that gives it one, does not get
-    /// it for its older log: all would wait for ever. It stands by its own configuration, in which its own vote does not
-    /// count, and leaves as soon as its voters hold what it held.
+    /// A voter may. Where voters got nowhere, so may a member that has no vote, or has lost its state, if its log holds what may be nowhere
+    /// else: whom it does not vote for, since its log is longer, needs its vote perhaps, by an older entry that gives a learner one, or
+    /// because few are left; and all would wait for ever. One without a vote stands by its own configuration, in which its own yes does
+    /// not count. Either leaves as soon as a majority holds what it held, to one that can lead ([`Raft::leave_the_lead`]).
     ///
-    /// Not one that has lost its state: it could show nobody what its log begins with. Nor one that has lost its disk, before the log
-    /// that it got since says who votes.
+    /// Not one that has lost its disk, before the log that it got since says who votes.
     fn may_campaign(&self) -> bool {
-        let lost_state = self.state_lost && !mutant(&self.config, Mutant::LostStateCampaigns);
-        if lost_state || (self.disk_lost() && self.configured_at().0 == Index(0)) {
+        if self.disk_lost() && self.configured_at().0 == Index(0) {
             return false;
         }
-        self.votes_itself() || (self.is_learner() && self.log.last().index > self.hard.commit)
+        if self.votes_itself() && !self.leads_blindly() {
+            return true;
+        }
+        let known = self.hard.commit.max(self.log.base().index);
+        self.vain >= PATIENCE && self.log.last().index > known && (self.votes_itself() || self.is_learner())
+    }
+
+    /// Whether it could only lead to hand over: it has a log, and no state to answer anybody from.
+    pub(super) fn leads_blindly(&self) -> bool {
+        self.state_lost && !mutant(&self.config, Mutant::LostStateCampaigns)
     }
 
     /// A voter by its log; and so is one that is on its way out, until it knows that this is committed (dissertation, 4.2.2). If it
     /// alone holds the entry that removes it, those who stay cannot win against its longer log, and all would wait for ever:
     /// its own configuration lets them elect it, it commits the entry, and leaves.
-    fn votes_itself(&self) -> bool {
+    pub(super) fn votes_itself(&self) -> bool {
         let id = self.config.id;
         let uncommitted = self.configs.iter().rev().take_while(|&&(at, _)| at > self.hard.commit).count();
         let from = self.configs.len().saturating_sub(uncommitted + 1);
@@ -263,6 +266,7 @@ impl Raft {
             return self.halt(format!("Election Safety: won {term:?}, in which {other:?} leads"));
         }
         self.role = Role::Leader;
+        self.vain = 0;
         self.leader = Some(self.config.id);
         self.led_by = self.leader;
         self.votes.clear();

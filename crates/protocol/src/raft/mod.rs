@@ -53,10 +53,11 @@
 //! id of the last entry that the lost state held, and all of that stays in force. So it goes on as a *voter with a log*: it
 //! judges candidates by its true last entry, which keeps Leader Completeness, and it confirms new entries, which are on its
 //! disk as it says. (Entries up to its base it can no longer show; they were committed before, so nobody counts them.) What
-//! it must not do is *lead*: a leader serves reads and snapshots from the state. So it never campaigns, hands nothing to its
-//! machine, and at each heartbeat asks its leader for a snapshot, until one at or above its base is installed. Two of three
-//! may lose their states at once and are healed by the third; where all voters have, nobody campaigns, and nobody serves.
-//! (What remains: a voter that lost its state, with the longest log of all that are left, keeps the others from a leader.)
+//! it must not do is *lead* others: a leader serves reads and snapshots from the state. So it hands nothing to its machine, and at each
+//! heartbeat asks its leader for a snapshot, until one at or above its base is installed. Two of three may lose their states at once and
+//! are healed by the third. Where nobody else can win, for its log is the longest that is left, it campaigns, but leads *blindly*: it takes no
+//! proposal, sends no snapshot, and is no leader to who asks; once its log is committed it leaves the lead to one that holds
+//! it and has a state. Where all voters have lost theirs, nobody serves.
 //!
 //! # Where it stops
 //!
@@ -143,6 +144,8 @@ pub struct Raft {
     election_at: Instant,
     /// The timer ran out once already, and the tick came late.
     excused: bool,
+    /// Time-outs since a leader was heard.
+    vain: u32,
     /// When a leader next sends heartbeats.
     heartbeat_at: Instant,
     /// When the leader was last heard.
@@ -314,6 +317,7 @@ impl Raft {
             state_lost: boot.state_lost,
             election_at: now,
             excused: false,
+            vain: 0,
             heartbeat_at: now,
             leader_heard: None,
             promised_until: now + boot.promised,
@@ -517,6 +521,7 @@ impl Raft {
             self.follow(now, term, Some(from), "the term's leader was heard");
         }
         self.leader_heard = Some(now);
+        self.vain = 0;
         self.redraw_timeout(now);
         true
     }
@@ -628,7 +633,7 @@ impl Raft {
     fn role_changed(&mut self, reason: &'static str, won: bool) {
         let won = won || self.pending.role.as_ref().is_some_and(|c| c.won && c.term == self.hard.term);
         self.pending.role =
-            Some(RoleChange { role: self.role, term: self.hard.term, leader: self.leader, reason, won });
+            Some(RoleChange { role: self.role, term: self.hard.term, leader: self.leader(), reason, won });
     }
 
     /// Stops for good: going on could spread a loss that so far is one replica's.

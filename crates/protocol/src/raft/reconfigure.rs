@@ -27,8 +27,8 @@ impl Raft {
     }
 
     fn change_refused(&self, target: &Membership) -> Option<Refusal> {
-        if self.role != Role::Leader {
-            return Some(Refusal::NotLeader { leader: self.leader });
+        if !self.is_leader() {
+            return Some(Refusal::NotLeader { leader: self.leader() });
         }
         if self.transfer.is_some() {
             return Some(Refusal::Transferring);
@@ -103,12 +103,13 @@ impl Raft {
             .retain(|_, p| p.leaving.is_none_or(|since| p.told < at && now.since(since) <= patience));
     }
 
-    /// A leader without a vote leaves once that it has none is committed, and the log that it was elected with, and asks a
-    /// successor to campaign at once.
-    pub(super) fn leave_if_removed(&mut self, now: Instant) {
+    /// A leader that has no vote, or no state, leaves once that is committed, and the log that it was elected with, and asks a successor to
+    /// campaign at once.
+    pub(super) fn leave_the_lead(&mut self, now: Instant) {
         let (at, current) = &self.configs[self.configs.len() - 1];
-        let settled = *at <= self.hard.commit && self.term_start <= self.hard.commit;
-        if settled && !current.is_joint() && !current.is_voter(self.config.id) {
+        let settled = *at <= self.hard.commit && self.term_start <= self.hard.commit && !current.is_joint();
+        let votes = current.is_voter(self.config.id);
+        if settled && (!votes || self.leads_blindly()) {
             // Those who stay hear of the commitment first.
             self.tell_commit(now, true);
             let term = self.hard.term;
@@ -118,7 +119,8 @@ impl Raft {
                 self.lease_ends();
                 self.post(to, Message::TimeoutNow { term });
             }
-            self.follow(now, term, None, "has no vote in the group");
+            let why = if votes { "has no state to lead with" } else { "has no vote in the group" };
+            self.follow(now, term, None, why);
         }
     }
 

@@ -34,8 +34,8 @@ impl Pace {
 
 impl Raft {
     pub(super) fn propose(&mut self, id: ProposalId, data: Bytes) {
-        let refusal = if self.role != Role::Leader {
-            Some(Refusal::NotLeader { leader: self.leader })
+        let refusal = if !self.is_leader() {
+            Some(Refusal::NotLeader { leader: self.leader() })
         } else if self.transfer.is_some() {
             Some(Refusal::Transferring)
         } else if self.uncommitted_bytes + self.unapplied_bytes > self.config.max_uncommitted_bytes {
@@ -169,7 +169,7 @@ impl Raft {
             }
         }
         self.commit_upto(index);
-        self.leave_if_removed(now);
+        self.leave_the_lead(now);
     }
 
     /// Somebody at `node` waits for the entries up to `index`.

@@ -150,6 +150,10 @@ impl Raft {
     // ---- the leader's side ----
 
     pub(super) fn begin_snapshot(&mut self, now: Instant, to: NodeId) {
+        if self.leads_blindly() {
+            // It has none to give, and leads for those only who need none.
+            return;
+        }
         self.next_snapshot += 1;
         let (from, bytes) = (self.applied, self.config.log_pin_bytes);
         if let Some(p) = self.progress.get_mut(&to) {
