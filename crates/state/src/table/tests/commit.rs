@@ -564,6 +564,31 @@ fn a_token_that_is_held_is_not_spent() {
     assert_eq!(run.command(What::Execute(execute(1)), EPOCH), Ok(Reply::Repeated));
 }
 
+/// Claim: how long a token is remembered counts from when its request came, as whoever says that the transaction is committed knows no time;
+/// and it is remembered also where the shard that has it has no part in the rest.
+#[test]
+fn a_token_is_remembered_from_its_request_on() {
+    let mut run = Run::new(8);
+    run.command(What::Create(Box::new(definition("t"))), EPOCH).unwrap();
+    let (key, what) = (("p".into(), 0), Doing::Set(1));
+    let op = Asked { table: "t".into(), key, condition: Held::Always, what }.op();
+    for (sequence, ops) in [(1, vec![op]), (2, Vec::new())] {
+        let fingerprint = Bytes::from_static(b"f");
+        let token = Some(Token { token: sequence.to_string().into(), fingerprint });
+        let ops = Execute { atomic: true, token, ops };
+        let id = TxnId { node: NodeId(7), boot: 3, sequence, attempt: 1 };
+        let participants = vec![ShardId(1), ShardId(2)];
+        let prepare = Prepare { id, began: 1, participants, ops: ops.clone() };
+        let came = 1_700_000_000_000;
+        run.now = came;
+        run.command(What::Commit(Step::Prepare(prepare)), EPOCH).unwrap();
+        run.now = 0;
+        run.command(What::Outcomes(vec![id]), EPOCH).unwrap();
+        run.now = came + 1_000;
+        assert_eq!(run.command(What::Execute(ops), EPOCH), Ok(Reply::Repeated), "{sequence}");
+    }
+}
+
 /// Claim: what a transaction over shards does is told by the feed of each shard, by the entry of its outcome: each item as it was and as it
 /// is, in a place of its own.
 #[test]
@@ -602,6 +627,40 @@ fn a_feed_tells_what_a_transaction_did() {
     let (one, two) = (Some(n(1)), Some(n(2)));
     let expected = [(Some(n(0)), one.clone(), two.clone()), (Some(n(1)), one, None), (Some(n(2)), None, two)];
     assert_eq!((records.len(), told), (5, expected.to_vec()));
+}
+
+/// Claim: when an item was deleted last is never taken back: a transaction that was prepared before another item of its class was deleted,
+/// and ends behind that, leaves what that one's deletion says.
+#[test]
+fn what_was_deleted_is_not_gone_for_longer_than_it_was() {
+    let mut run = Run::new(7);
+    run.command(What::Create(Box::new(definition("t"))), EPOCH).unwrap();
+    let execute = |q, what| {
+        let asked = Asked { table: "t".into(), key: ("p".into(), q), condition: Held::Always, what };
+        Execute { atomic: true, token: None, ops: vec![asked.op()] }
+    };
+    let version = |run: &mut Run, q| {
+        let get = Get { table: "t".into(), key: key_item(&("p".into(), q)), projection: None };
+        let view = run.replicas[0].kv().view();
+        let ReadReply::Items(got) = read(&view, &Read::Get(vec![get])).unwrap() else { panic!() };
+        got[0].version
+    };
+    for what in [Doing::Set(1), Doing::Delete] {
+        run.command(What::Execute(execute(0, what)), EPOCH).unwrap();
+    }
+    let other = (1..).find(|&q| version(&mut run, q) > 0).unwrap();
+    for q in [0, other] {
+        run.command(What::Execute(execute(q, Doing::Set(1))), EPOCH).unwrap();
+    }
+    let id = TxnId { node: NodeId(7), boot: 3, sequence: 1, attempt: 1 };
+    let participants = vec![ShardId(1), ShardId(2)];
+    let prepare = Prepare { id, began: 1, participants, ops: execute(0, Doing::Delete) };
+    run.command(What::Commit(Step::Prepare(prepare)), EPOCH).unwrap();
+    run.command(What::Execute(execute(other, Doing::Delete)), EPOCH).unwrap();
+    let deleted = version(&mut run, other);
+    assert_eq!(deleted, run.log.len() as u64);
+    run.command(What::Commit(Step::Outcome { id, outcome: Decision::Commit }), EPOCH).unwrap();
+    assert_eq!([0, other].map(|q| version(&mut run, q)), [deleted; 2]);
 }
 
 /// Claim: what a transaction over several shards costs in indexes is told with its vote, and is what the same would cost as one command.
