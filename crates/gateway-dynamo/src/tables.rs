@@ -83,7 +83,7 @@ fn read_definition(params: Params<'_>) -> Answered<Definition> {
     let billing = if billing == Some("PAY_PER_REQUEST") { Billing::OnDemand } else { Billing::Provisioned };
     let throughput = throughput::check(billing, throughput)?;
     if keys.len() > attributes.len() {
-        return Err(ApiError::validation("Invalid KeySchema: Some index key attribute have no definition"));
+        return Err(some_undefined());
     }
     let keys = check_keys(&keys, &attributes, 1)?;
     let locals = read_indexes(params, LOCALS, &keys, &attributes)?;
@@ -116,6 +116,11 @@ fn read_definition(params: Params<'_>) -> Answered<Definition> {
     };
     check_indexes(&definition)?;
     Ok(definition)
+}
+
+/// What is told of a key with more attributes than are defined at all.
+pub(crate) fn some_undefined() -> ApiError {
+    ApiError::validation("Invalid KeySchema: Some index key attribute have no definition")
 }
 
 pub(crate) fn check_class(class: Option<&str>) -> Answered<()> {
