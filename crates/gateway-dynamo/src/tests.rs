@@ -305,7 +305,7 @@ async fn bad_requests_are_told_in_the_service_s_words() {
             "Query",
             json!({ "TableName": "ab", "ScanIndexForward": "x" }),
             Serialization,
-            "STRING_VALUE cannot be converted to Boolean",
+            "Unexpected token received from parser",
         ),
         ("GetItem", json!({ "TableName": "ab", "Key": "x" }), Serialization, "Unexpected field type"),
         (
