@@ -6,7 +6,7 @@
 use crate::body::{Params, object};
 use crate::capacity::{Told, Units, read_units};
 use crate::failure::{Answered, ApiError, Kind, Retry};
-use crate::items::{self, Members, check_styles, expressions, of_item, projection, take};
+use crate::items::{self, Members, Projected, check_styles, expressions, of_item, projection, take};
 use crate::limits::{Arns, Constraints, bare, is_table_name};
 use crate::reply::{Reply, write_items, write_text};
 use crate::{Gateway, unexpected};
@@ -82,10 +82,15 @@ struct Asked {
 pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
     let (told, tables) = tables(&mut members, constrain_gets)?;
     check_styles_of(&tables)?;
-    let asked = tables.into_iter().map(read_gets).collect::<Answered<Vec<_>>>()?;
-    let many: usize = asked.iter().map(|asked| asked.gets.len()).sum();
-    if many > GETS_MAX {
+    let keys = |(_, asked): &(String, Value)| asked.get("Keys").and_then(Value::as_array).map_or(0, Vec::len);
+    if tables.iter().map(keys).sum::<usize>() > GETS_MAX {
         return Err(ApiError::validation("Too many items requested for the BatchGetItem call"));
+    }
+    let mut projected = Projected::default();
+    let asked = tables.into_iter().map(|table| read_gets(table, &mut projected));
+    let asked = asked.collect::<Answered<Vec<_>>>()?;
+    for Asked { name, gets, .. } in &asked {
+        items::check_large(gateway, bare(name), gets.iter().map(|get| &get.key)).await?;
     }
     let mut bytes = 0;
     let (mut responses, mut unprocessed, mut capacity) = (Vec::new(), Map::new(), Vec::new());
@@ -154,7 +159,7 @@ fn check_styles_of(tables: &[(String, Value)]) -> Answered<()> {
     check_parameters(&there("ProjectionExpression"), &there("AttributesToGet"), false, false).map_err(of_item)
 }
 
-fn read_gets((name, asked): (String, Value)) -> Answered<Asked> {
+fn read_gets((name, asked): (String, Value), projected: &mut Projected) -> Answered<Asked> {
     let table = bare(&name).to_string();
     let Value::Object(mut members) = asked else {
         return Err(crate::body::serialization("Unexpected field type"));
@@ -167,10 +172,11 @@ fn read_gets((name, asked): (String, Value)) -> Answered<Asked> {
     let projection = projection(&mut members, &mut expressions)?;
     expressions.finish().map_err(of_item)?;
     let Some(Value::Array(keys)) = keys else { return Err(unexpected()) };
+    projected.add(projection.as_ref(), keys.len())?;
     let mut gets = Vec::with_capacity(keys.len());
     let mut seen = BTreeSet::new();
     for key in keys {
-        let key = Item::from_json(key).map_err(of_item)?;
+        let key = Item::from_checked(key).map_err(of_item)?;
         if !seen.insert(key.encode()) {
             return Err(ApiError::validation("Provided list of item keys contains duplicates"));
         }
@@ -304,7 +310,7 @@ fn read_write(table: &str, write: &Value) -> Answered<Op> {
     let (put, delete) = (params.object("PutRequest")?, params.object("DeleteRequest")?);
     let given = |params: Params<'_>, name: &str| {
         let value = params.get(name).cloned().unwrap_or_else(|| json!({}));
-        Item::from_json(value).map_err(of_item)
+        Item::from_checked(value).map_err(of_item)
     };
     let action = match (put, delete) {
         (Some(put), None) => {
@@ -328,12 +334,7 @@ async fn check_keys(gateway: &Gateway, ops: &[(Op, Value)]) -> Answered<()> {
     let mut seen = BTreeSet::new();
     for (op, _) in ops {
         if !tables.contains_key(&op.table) {
-            let described = crate::tables::described(gateway, &op.table).await;
-            let described = described.map_err(|error| match error.kind {
-                Kind::NotFound => ApiError { message: "Requested resource not found".into(), ..error },
-                _ => error,
-            })?;
-            tables.insert(op.table.clone(), described);
+            tables.insert(op.table.clone(), crate::tables::there(gateway, &op.table).await?);
         }
         let Some(Described { schema, indexes, .. }) = tables.get(&op.table) else { continue };
         let key = match &op.action {

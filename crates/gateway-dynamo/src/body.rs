@@ -1,6 +1,7 @@
-//! The body of a request: JSON members by name and type, with the service's words for those of another type.
+//! The body of a request: JSON members by name and type. Their forms were looked at before, all at once ([`crate::shape`]).
 
 use crate::failure::{Answered, ApiError, Kind};
+use crate::shape::Shape;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
@@ -22,141 +23,9 @@ pub(crate) fn parse(body: &Bytes) -> Answered<Map<String, Value>> {
     }
 }
 
-/// The form of a member of a request.
-#[derive(Clone, Copy)]
-enum Form {
-    Flag,
-    List,
-    /// One that is a list is told of where it is read, in words that say what the map holds.
-    Map,
-    Number,
-    Structure,
-    Text,
-}
-
-/// Each member has the same form in every operation that has it.
-const FORMS: [(Form, &[&str]); 6] = [
-    (
-        Form::Text,
-        &[
-            "BillingMode",
-            "ClientRequestToken",
-            "ConditionExpression",
-            "ConditionalOperator",
-            "ExclusiveStartShardId",
-            "ExclusiveStartStreamArn",
-            "ExclusiveStartTableName",
-            "FilterExpression",
-            "IndexName",
-            "KeyConditionExpression",
-            "ProjectionExpression",
-            "ResourceArn",
-            "ReturnConsumedCapacity",
-            "ReturnItemCollectionMetrics",
-            "ReturnValues",
-            "ReturnValuesOnConditionCheckFailure",
-            "Select",
-            "SequenceNumber",
-            "ShardId",
-            "ShardIterator",
-            "ShardIteratorType",
-            "StreamArn",
-            "TableClass",
-            "TableName",
-            "UpdateExpression",
-        ],
-    ),
-    (
-        Form::Map,
-        &[
-            "AttributeUpdates",
-            "ExclusiveStartKey",
-            "Expected",
-            "ExpressionAttributeNames",
-            "ExpressionAttributeValues",
-            "Item",
-            "Key",
-            "KeyConditions",
-            "QueryFilter",
-            "ScanFilter",
-        ],
-    ),
-    (
-        Form::Structure,
-        &[
-            "OnDemandThroughput",
-            "PointInTimeRecoverySpecification",
-            "ProvisionedThroughput",
-            "RequestItems",
-            "SSESpecification",
-            "ShardFilter",
-            "StreamSpecification",
-            "TimeToLiveSpecification",
-            "WarmThroughput",
-        ],
-    ),
-    (
-        Form::List,
-        &[
-            "AttributeDefinitions",
-            "AttributesToGet",
-            "GlobalTableWitnessUpdates",
-            "GlobalSecondaryIndexUpdates",
-            "GlobalSecondaryIndexes",
-            "KeySchema",
-            "LocalSecondaryIndexes",
-            "ReplicaUpdates",
-            "TagKeys",
-            "Tags",
-            "TransactItems",
-        ],
-    ),
-    (Form::Flag, &["ConsistentRead", "DeletionProtectionEnabled", "ScanIndexForward"]),
-    (Form::Number, &["Limit", "Segment", "TotalSegments"]),
-];
-
-/// Holds a request's members against their forms. The service reads all of a request before it judges any of it, so one of
-/// another form is told first, whatever else is wrong.
-pub(crate) fn check_members(members: &Map<String, Value>) -> Answered<()> {
-    let params = Params(members);
-    for name in members.keys() {
-        let form = FORMS.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(form, _)| *form);
-        match form {
-            Some(Form::Flag) => params.flag(name).map(|_| ())?,
-            Some(Form::List) => params.list(name).map(|_| ())?,
-            Some(Form::Number) => params.number(name).map(|_| ())?,
-            Some(Form::Structure) => params.object(name).map(|_| ())?,
-            Some(Form::Text) => params.text(name).map(|_| ())?,
-            Some(Form::Map) => match params.get(name) {
-                None | Some(Value::Object(_) | Value::Array(_)) => {}
-                Some(_) => return Err(serialization("Unexpected field type")),
-            },
-            None => {}
-        }
-    }
-    Ok(())
-}
-
 /// What was sent has another form than the protocol's.
 pub(crate) fn serialization(text: impl Into<String>) -> ApiError {
     ApiError::new(Kind::Serialization, text)
-}
-
-/// The service's name for what stands where something else should.
-fn misplaced(value: &Value, wanted: &str) -> ApiError {
-    let found = match value {
-        Value::String(_) => "STRING_VALUE",
-        Value::Bool(true) => "TRUE_VALUE",
-        Value::Bool(false) => "FALSE_VALUE",
-        Value::Number(n) if n.is_f64() => "DECIMAL_VALUE",
-        Value::Number(_) => "NUMBER_VALUE",
-        Value::Null => "NULL_VALUE",
-        Value::Array(_) => {
-            return serialization(format!("Unrecognized collection type class java.lang.{wanted}"));
-        }
-        Value::Object(_) => return serialization("Start of structure or map found where not expected."),
-    };
-    serialization(format!("{found} cannot be converted to {wanted}"))
 }
 
 impl<'a> Params<'a> {
@@ -173,7 +42,7 @@ impl<'a> Params<'a> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(misplaced(other, "String")),
+            Some(other) => Err(Shape::Text.refusal(other)),
         }
     }
 
@@ -181,7 +50,7 @@ impl<'a> Params<'a> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
-            Some(other) => Err(misplaced(other, "Boolean")),
+            Some(other) => Err(Shape::Flag.refusal(other)),
         }
     }
 
@@ -193,7 +62,7 @@ impl<'a> Params<'a> {
                 // A fraction is cut off, as the service does.
                 None => Ok(n.as_f64().map(|n| n as i64)),
             },
-            Some(other) => Err(misplaced(other, "Integer")),
+            Some(other) => Err(Shape::Integer.refusal(other)),
         }
     }
 
@@ -213,7 +82,7 @@ impl<'a> Params<'a> {
             None => Ok(None),
             Some(Value::Array(elements)) => Ok(Some(elements)),
             Some(Value::Object(_)) => {
-                Err(serialization("Start of structure or map found where not expected."))
+                Err(serialization("Start of structure or map found where not expected"))
             }
             Some(_) => Err(serialization("Unexpected field type")),
         }
@@ -244,7 +113,7 @@ pub(crate) fn object(value: &Value) -> Answered<Params<'_>> {
 pub(crate) fn text(value: &Value) -> Answered<&str> {
     match value {
         Value::String(text) => Ok(text),
-        other => Err(misplaced(other, "String")),
+        other => Err(Shape::Text.refusal(other)),
     }
 }
 

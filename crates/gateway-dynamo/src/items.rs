@@ -8,8 +8,8 @@ use crate::reply::{Reply, value_of};
 use crate::{Gateway, unexpected};
 use bytes::Bytes;
 use quorate_item::codec::Codec;
-use quorate_item::expr::{check_forms, check_parameters};
-use quorate_item::key::INDEX_KEY_TYPE;
+use quorate_item::expr::check_parameters;
+use quorate_item::key::{INDEX_KEY_TYPE, PARTITION_SIZE, SORT_SIZE};
 use quorate_item::{
     Condition, Error, Expressions, Item, Path, Projection, Source, Step, Update, Use, legacy,
 };
@@ -37,30 +37,21 @@ pub(crate) fn of_item(error: Error) -> ApiError {
 /// The members `ExpressionAttributeNames` and `ExpressionAttributeValues`.
 pub(crate) fn expressions(members: &mut Members) -> Answered<Expressions> {
     let names = take(members, "ExpressionAttributeNames");
-    Expressions::from_json(names, take(members, "ExpressionAttributeValues")).map_err(of_item)
-}
-
-/// The form of both.
-fn check_parts(members: &Members) -> Answered<()> {
-    let member = |name: &str| members.get(name).unwrap_or(&Value::Null);
-    check_forms(member("ExpressionAttributeNames"), member("ExpressionAttributeValues")).map_err(of_item)
+    Expressions::from_checked(names, take(members, "ExpressionAttributeValues")).map_err(of_item)
 }
 
 /// In a transaction both are passed over where there is no expression; `kinds` are those that the operation has.
-pub(crate) fn pass_over_unused(members: &mut Members, kinds: &[&str]) -> Answered<()> {
-    check_parts(members)?;
+pub(crate) fn pass_over_unused(members: &mut Members, kinds: &[&str]) {
     if !kinds.iter().any(|kind| Params(members).has(kind)) {
         members.remove("ExpressionAttributeNames");
         members.remove("ExpressionAttributeValues");
     }
-    Ok(())
 }
 
 /// Refuses names and values that no expression could use, and old parameters beside new ones. `kinds` are the expressions
 /// that the operation has, `old` its older parameters.
 pub(crate) fn check_styles(members: &Members, kinds: &[&str], old: &[&str]) -> Answered<()> {
     let params = Params(members);
-    check_parts(members)?;
     fn there<'n>(params: Params<'_>, names: &[&'n str]) -> Vec<(&'n str, bool)> {
         names.iter().map(|name| (*name, params.has(name))).collect()
     }
@@ -104,6 +95,29 @@ pub(crate) fn projection(
     }
 }
 
+/// What a request projects of many items, in bytes of names: each item has a copy of what is projected of it.
+#[derive(Default)]
+pub(crate) struct Projected(usize);
+
+impl Projected {
+    const MAX: usize = 16 << 20;
+
+    /// Counts the projection of so many items, before it is copied.
+    pub(crate) fn add(&mut self, projection: Option<&Projection>, items: usize) -> Answered<()> {
+        let Some(Projection { paths }) = projection else { return Ok(()) };
+        let of_step = |step: &Step| if let Step::Field(name) = step { name.len() } else { 0 };
+        let of_path = |path: &Path| path.root.len() + path.steps.iter().map(of_step).sum::<usize>();
+        self.0 = self.0.saturating_add(paths.iter().map(of_path).sum::<usize>().saturating_mul(items));
+        if self.0 <= Self::MAX {
+            return Ok(());
+        }
+        Err(ApiError::validation(
+            "The names of attributes that are asked for, counted for each of the items, have exceeded the maximum allowed \
+             size of 16 MB",
+        ))
+    }
+}
+
 /// The paths into documents of a condition, and of what an update reads.
 pub(crate) fn deep(condition: Option<&Condition>, update: Option<&Update>) -> Vec<Path> {
     let read =
@@ -128,7 +142,20 @@ pub(crate) async fn check_deep(gateway: &Gateway, table: &str, paths: &[Path]) -
 /// An item or a key that a request gives.
 pub(crate) fn item(members: &mut Members, name: &str) -> Answered<Item> {
     let value = take(members, name).unwrap_or_else(|| Value::Object(Map::new()));
-    Item::from_json(value).map_err(of_item)
+    Item::from_checked(value).map_err(of_item)
+}
+
+/// No key is larger, with the names of its attributes.
+const KEY_SIZE: usize = PARTITION_SIZE + SORT_SIZE + 2 * 255;
+
+/// Refuses keys that are larger than any, before they are copied to wherever the others are looked at.
+pub(crate) async fn check_large(
+    gateway: &Gateway,
+    table: &str,
+    keys: impl IntoIterator<Item = &Item>,
+) -> Answered<()> {
+    let Some(key) = keys.into_iter().find(|key| key.size() > KEY_SIZE) else { return Ok(()) };
+    crate::tables::there(gateway, table).await?.schema.key_of(key).map(drop).map_err(of_item)
 }
 
 /// What all writes of one item say beside what is done.
@@ -207,6 +234,7 @@ pub(crate) async fn delete(gateway: &Gateway, mut members: Members) -> Answered<
     let mut expressions = expressions(&mut members)?;
     let condition = condition(&mut members, &mut expressions)?;
     expressions.finish().map_err(of_item)?;
+    check_large(gateway, &asked.table, [&key]).await?;
     check_deep(gateway, &asked.table, &deep(condition.as_ref(), None)).await?;
     write(gateway, &asked, Action::Delete { key: key.encode().into() }, condition, true, &key).await
 }
@@ -222,6 +250,7 @@ pub(crate) async fn update(gateway: &Gateway, mut members: Members) -> Answered<
     asked.older = is_older.then(|| update.clone());
     let condition = condition(&mut members, &mut expressions)?;
     expressions.finish().map_err(of_item)?;
+    check_large(gateway, &asked.table, [&key]).await?;
     check_deep(gateway, &asked.table, &deep(condition.as_ref(), Some(&update))).await?;
     let again = is_idempotent(&update);
     let action = Action::Update { key: key.encode().into(), update: update.encode().into() };
@@ -383,6 +412,7 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
     let mut expressions = expressions(&mut members)?;
     let projection = projection(&mut members, &mut expressions)?;
     expressions.finish().map_err(of_item)?;
+    check_large(gateway, &table, [&key]).await?;
     let get = Get { table: table.clone(), key, projection };
     let got = gets(gateway, vec![get], consistent).await?.pop().ok_or_else(unexpected)?;
     let mut reply = Reply::new();

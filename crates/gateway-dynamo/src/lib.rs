@@ -32,6 +32,7 @@ mod query;
 mod reply;
 mod route;
 mod scatter;
+mod shape;
 mod shards;
 pub mod signature;
 mod staleness;

@@ -1,8 +1,8 @@
 //! Operations by name, and what is not there yet.
 
-use crate::body::{Params, check_members, parse};
+use crate::body::{Params, parse};
 use crate::failure::{Answered, ApiError, Kind};
-use crate::{Gateway, batch, items, off, query, shards, streams, tables, tags, transact, update};
+use crate::{Gateway, batch, items, off, query, shape, shards, streams, tables, tags, transact, update};
 use bytes::Bytes;
 use hyper::header::HeaderMap;
 use serde_json::Value;
@@ -120,7 +120,7 @@ pub(crate) async fn carry_out(
 ) -> Answered<Vec<u8>> {
     use Operation as O;
     let mut members = parse(body)?;
-    check_members(&members)?;
+    shape::check(&members, shape::of(operation))?;
     match operation {
         O::PutItem => return items::put(gateway, members).await,
         O::GetItem => return items::get(gateway, members).await,

@@ -3,7 +3,7 @@
 use crate::Gateway;
 use crate::body::Params;
 use crate::capacity::{Told, Units, read_units};
-use crate::failure::{Answered, ApiError, Kind};
+use crate::failure::{Answered, ApiError};
 use crate::items::{Members, check_styles, expressions, of_item, operator_alone, projection, take, text};
 use crate::limits::{Arns, Constraints};
 use crate::reply::Reply;
@@ -89,7 +89,7 @@ fn projected(members: &Members) -> Option<&'static str> {
 }
 
 fn start(members: &mut Members) -> Answered<Option<Item>> {
-    take(members, "ExclusiveStartKey").map(Item::from_json).transpose().map_err(of_item)
+    take(members, "ExclusiveStartKey").map(Item::from_checked).transpose().map_err(of_item)
 }
 
 pub(crate) async fn query(gateway: &Gateway, mut members: Members) -> Answered<Vec<u8>> {
@@ -154,11 +154,7 @@ fn conditions(members: &mut Members, expressions: &mut Expressions) -> Answered<
 
 /// The keys of the table or the index that is asked.
 async fn schema(gateway: &Gateway, asked: &Asked) -> Answered<KeySchema> {
-    let described = crate::tables::described(gateway, &asked.table).await;
-    let described = described.map_err(|error| match error.kind {
-        Kind::NotFound => ApiError { message: "Requested resource not found".into(), ..error },
-        _ => error,
-    })?;
+    let described = crate::tables::there(gateway, &asked.table).await?;
     let Some(name) = &asked.index else { return Ok(described.schema) };
     let of = described.indexes.into_iter().find(|(index, _)| index == name);
     of.map(|(_, schema)| schema)

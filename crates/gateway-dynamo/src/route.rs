@@ -349,10 +349,10 @@ async fn scan(
     consistent: bool,
 ) -> Answered<Paged> {
     let (first, last) = span(block, segment);
-    // Behind the start: an earlier page has been through all shards before its own.
+    // Behind the start: an earlier page has been through all shards before its own. One of another segment is refused by the last.
     let start = page.start.as_ref().and_then(|start| {
         let key = block.schema.key_of(&block.schema.only_key(start)).ok()?;
-        Some(block.shard_of(&key.partition).get())
+        Some(block.shard_of(&key.partition).get().min(last))
     });
     let mut all = Paged::default();
     let mut room = PAGE_BYTES;

@@ -1,7 +1,7 @@
 //! Operations on tables.
 
 use crate::body::Params;
-use crate::failure::{Answered, ApiError, Retry};
+use crate::failure::{Answered, ApiError, Kind, Retry};
 use crate::limits::{Constraints, table_name};
 use crate::{Gateway, describe, drain, now_ms, streams, tags, throughput, unexpected};
 use quorate_node::api::tables::{Described, Read, ReadReply};
@@ -39,6 +39,14 @@ pub(crate) async fn described(gateway: &Gateway, table: &str) -> Answered<Descri
         ReadReply::Table(described) => Ok(*described),
         _ => Err(unexpected()),
     }
+}
+
+/// The same for an operation on items, which says only that there is none.
+pub(crate) async fn there(gateway: &Gateway, table: &str) -> Answered<Described> {
+    described(gateway, table).await.map_err(|error| match error.kind {
+        Kind::NotFound => ApiError { message: "Requested resource not found".into(), ..error },
+        _ => error,
+    })
 }
 
 pub(crate) async fn write(gateway: &Gateway, what: What, retry: Retry) -> Answered<(Definition, Figures)> {
@@ -83,7 +91,7 @@ fn read_definition(params: Params<'_>) -> Answered<Definition> {
     let billing = if billing == Some("PAY_PER_REQUEST") { Billing::OnDemand } else { Billing::Provisioned };
     let throughput = throughput::check(billing, throughput)?;
     if keys.len() > attributes.len() {
-        return Err(ApiError::validation("Invalid KeySchema: Some index key attribute have no definition"));
+        return Err(some_undefined());
     }
     let keys = check_keys(&keys, &attributes, 1)?;
     let locals = read_indexes(params, LOCALS, &keys, &attributes)?;
@@ -116,6 +124,11 @@ fn read_definition(params: Params<'_>) -> Answered<Definition> {
     };
     check_indexes(&definition)?;
     Ok(definition)
+}
+
+/// What is told of a key with more attributes than are defined at all.
+pub(crate) fn some_undefined() -> ApiError {
+    ApiError::validation("Invalid KeySchema: Some index key attribute have no definition")
 }
 
 pub(crate) fn check_class(class: Option<&str>) -> Answered<()> {

@@ -305,7 +305,7 @@ async fn bad_requests_are_told_in_the_service_s_words() {
             "Query",
             json!({ "TableName": "ab", "ScanIndexForward": "x" }),
             Serialization,
-            "STRING_VALUE cannot be converted to Boolean",
+            "Unexpected token received from parser",
         ),
         ("GetItem", json!({ "TableName": "ab", "Key": "x" }), Serialization, "Unexpected field type"),
         (
@@ -320,6 +320,20 @@ async fn bad_requests_are_told_in_the_service_s_words() {
         ("CreateTable", json!({}), Validation, "The parameter 'TableName' is required but was not present"),
         ("DescribeTable", json!({}), Validation, "The parameter 'TableName' is required but was not present"),
         ("UpdateTable", json!({ "TableName": "a;b" }), Validation, "'a;b' at 'tableName' failed"),
+        // A key of more attributes than are defined is told before which of them are not.
+        (
+            "UpdateTable",
+            json!({
+                "TableName": "items", "AttributeDefinitions": [{ "AttributeName": "y", "AttributeType": "S" }],
+                "GlobalSecondaryIndexUpdates": [{ "Create": {
+                    "IndexName": "by-y", "Projection": { "ProjectionType": "ALL" }, "KeySchema": [
+                        { "AttributeName": "y", "KeyType": "HASH" }, { "AttributeName": "z", "KeyType": "RANGE" },
+                    ],
+                } }],
+            }),
+            Validation,
+            "Invalid KeySchema: Some index key attribute have no definition",
+        ),
         // Constraints on a map's keys and values are told of the map.
         (
             "BatchGetItem",

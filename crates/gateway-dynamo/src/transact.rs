@@ -7,7 +7,8 @@ use crate::body::{Params, object};
 use crate::capacity::{Told, Units, read_units};
 use crate::failure::{Answered, ApiError, Kind, Retry};
 use crate::items::{
-    self, Members, attributes, check_styles, expressions, of_item, pass_over_unused, projection, take, text,
+    self, Members, Projected, attributes, check_styles, expressions, of_item, pass_over_unused, projection,
+    take, text,
 };
 use crate::limits::{Arns, Constraints, bare, is_table_name};
 use crate::reply::{Reply, value_of};
@@ -25,6 +26,9 @@ use std::fmt;
 const OPS_MAX: usize = 100;
 /// The largest transaction, in bytes of its items.
 const BYTES_MAX: usize = 4 << 20;
+
+/// No more is read of a larger one.
+const READ_MAX: usize = 4 * BYTES_MAX;
 
 /// Holds an operation to its constraints.
 type Constrain = fn(usize, Params<'_>, &mut Constraints) -> Answered<()>;
@@ -111,14 +115,16 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
     let arns = Arns::of(&members);
     let (told, _, list) = read(&mut members, constrain_get)?;
     let mut gets = Vec::with_capacity(list.len());
+    let mut projected = Projected::default();
     for mut one in list {
         let (table, mut members) = operation(take(&mut one, "Get").ok_or_else(unexpected)?)?;
-        pass_over_unused(&mut members, &["ProjectionExpression"])?;
+        pass_over_unused(&mut members, &["ProjectionExpression"]);
         check_styles(&members, &["ProjectionExpression"], &[])?;
         let key = items::item(&mut members, "Key")?;
         let mut expressions = expressions(&mut members)?;
         let projection = projection(&mut members, &mut expressions)?;
         expressions.finish().map_err(of_item)?;
+        projected.add(projection.as_ref(), 1)?;
         gets.push(Get { table, key, projection });
     }
     for (at, get) in gets.iter().enumerate() {
@@ -189,13 +195,20 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
     let token = token(&members)?;
     let arns = Arns::of(&members);
     let (told, measured, list) = read(&mut members, constrain_write)?;
-    let ops = list.into_iter().map(read_op).collect::<Answered<Vec<(Op, Vec<Path>)>>>()?;
-    let (ops, deep): (Vec<Op>, Vec<Vec<Path>>) = ops.into_iter().unzip();
-    let bytes: usize = ops.iter().map(Op::size).sum();
+    let (mut ops, mut deep) = (Vec::with_capacity(list.len()), Vec::with_capacity(list.len()));
+    let mut bytes = 0;
+    for one in list {
+        let (op, paths) = read_op(one)?;
+        bytes += op.size();
+        // What is wrong with the others goes before their size, as far as that is no burden.
+        if bytes > READ_MAX {
+            return Err(too_large());
+        }
+        ops.push(op);
+        deep.push(paths);
+    }
     if bytes > BYTES_MAX {
-        return Err(ApiError::validation(
-            "Transaction request size has exceeded the maximum allowed size of 4 MB",
-        ));
+        return Err(too_large());
     }
     check_paths(gateway, &ops, &deep).await?;
     let retry = if token.is_some() { Retry::Harmless } else { Retry::Harmful };
@@ -225,6 +238,10 @@ pub(crate) async fn write(gateway: &Gateway, mut members: Members) -> Answered<V
         reply.value("ItemCollectionMetrics", &crate::batch::collections_called(metrics, &arns));
     }
     Ok(reply.finish())
+}
+
+fn too_large() -> ApiError {
+    ApiError::validation("Transaction request size has exceeded the maximum allowed size of 4 MB")
 }
 
 /// How large the items of these operations are now.
@@ -323,7 +340,7 @@ fn read_op(mut members: Members) -> Answered<(Op, Vec<Path>)> {
     let (table, mut members) = operation(asked)?;
     let on_failure = text(&members, "ReturnValuesOnConditionCheckFailure")?;
     let kinds = ["UpdateExpression", "ConditionExpression"];
-    pass_over_unused(&mut members, &kinds)?;
+    pass_over_unused(&mut members, &kinds);
     check_styles(&members, &kinds, &[])?;
     let given = items::item(&mut members, if kind == "Put" { "Item" } else { "Key" })?;
     if kind == "Put" {

@@ -5,7 +5,7 @@ use crate::failure::{Answered, ApiError, Kind, Retry};
 use crate::limits::{Constraints, table_name};
 use crate::tables::{
     Parts, check_class, definition, invalid, no_global_tables, read_attributes, read_index,
-    refuse_encryption, write,
+    refuse_encryption, some_undefined, write,
 };
 use crate::{Gateway, describe, streams, throughput};
 use quorate_wire::table::{
@@ -199,6 +199,10 @@ fn index_change(
         if !defined {
             let name = named(create)?;
             return Err(invalid(format!("AttributeDefinitions is not specified for index: {name}")));
+        }
+        let many = create.list("KeySchema")?.map_or(0, Vec::len);
+        if !attributes.is_empty() && many > attributes.len() {
+            return Err(some_undefined());
         }
         let index = read_index(create, &format!("{path}.create"), true, &KeyNames::default(), attributes)?;
         return Ok(IndexChange::Create(index));

@@ -34,6 +34,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const TEXT_SIZE: usize = 4096;
 /// What the names and values of an expression come to, in bytes, with their placeholders.
 const SUBSTITUTED_SIZE: usize = 2 << 20;
+/// What an expression's names and values come to where each counts as often as the text names it: each time is a copy. (The
+/// paths that an update writes to are made twice.)
+const COPIED_SIZE: usize = 3 * SUBSTITUTED_SIZE;
 /// A placeholder has at most this many bytes.
 const PLACEHOLDER_SIZE: usize = 255;
 
@@ -74,9 +77,12 @@ pub struct Expressions {
     names: BTreeMap<String, String>,
     values: Map,
     used_names: BTreeSet<String>,
-    used_values: BTreeSet<String>,
+    /// With their sizes.
+    used_values: BTreeMap<String, usize>,
     /// What the expression that is read substitutes, in bytes; what several use counts in the first.
     substituted: usize,
+    /// The same with each name and value counted as often as it is copied.
+    copied: usize,
 }
 
 impl Expressions {
@@ -99,18 +105,18 @@ impl Expressions {
                 return Err(Error::too_deep());
             }
         }
-        Ok(Self {
-            names: names.unwrap_or_default(),
-            values: values.unwrap_or_default(),
-            used_names: BTreeSet::new(),
-            used_values: BTreeSet::new(),
-            substituted: 0,
-        })
+        Ok(Self { names: names.unwrap_or_default(), values: values.unwrap_or_default(), ..Self::default() })
     }
 
     /// The same from JSON.
     pub fn from_json(names: Option<Value>, values: Option<Value>) -> Result<Self, Error> {
-        check_forms(names.as_ref().unwrap_or(&Value::Null), values.as_ref().unwrap_or(&Value::Null))?;
+        check_names(names.as_ref().unwrap_or(&Value::Null))?;
+        json::check_map(values.as_ref().unwrap_or(&Value::Null))?;
+        Self::from_checked(names, values)
+    }
+
+    /// The same of what has the form of both: texts, and what [`json::check_map`] takes.
+    pub fn from_checked(names: Option<Value>, values: Option<Value>) -> Result<Self, Error> {
         let names = names.and_then(|names| match names {
             Value::Object(names) => Some(names),
             _ => None,
@@ -162,8 +168,8 @@ impl Expressions {
 
     /// All names and values must have been used.
     pub fn finish(self) -> Result<(), Error> {
-        unused("ExpressionAttributeNames", self.names.keys(), &self.used_names)?;
-        unused("ExpressionAttributeValues", self.values.keys(), &self.used_values)
+        unused("ExpressionAttributeNames", self.names.keys(), |name| self.used_names.contains(name))?;
+        unused("ExpressionAttributeValues", self.values.keys(), |name| self.used_values.contains_key(name))
     }
 
     fn parsed<T>(
@@ -172,7 +178,7 @@ impl Expressions {
         text: &str,
         parse: impl FnOnce(&mut Self) -> Result<T, String>,
     ) -> Result<T, Error> {
-        self.substituted = 0;
+        (self.substituted, self.copied) = (0, 0);
         let mut result = match text.len() {
             0 => Err("The expression can not be empty;".into()),
             1..=TEXT_SIZE => parse(self),
@@ -185,12 +191,21 @@ impl Expressions {
                 "The size of the expression's names and values has exceeded the maximum allowed size of 2 MB; size: {}",
                 self.substituted
             ));
+        } else if self.copied > COPIED_SIZE {
+            result = Err(format!(
+                "The expression's names and values, each counted as often as it is used, have exceeded the maximum \
+                 allowed size of 6 MB; size: {}",
+                self.copied
+            ));
         }
         result.map_err(|why| Error::Validation(format!("Invalid {}: {why}", place.parameter())))
     }
 
-    fn defined_name(&self, placeholder: &str) -> Option<&str> {
-        self.names.get(placeholder).map(String::as_str)
+    /// The name that a placeholder stands for. What is refused for its size is not copied before, as often as the text names it.
+    fn defined_name(&mut self, placeholder: &str) -> Option<String> {
+        let name = self.names.get(placeholder)?;
+        self.copied = self.copied.saturating_add(name.len());
+        Some(if self.copied > COPIED_SIZE { String::new() } else { name.clone() })
     }
 
     fn use_name(&mut self, placeholder: &str) {
@@ -202,11 +217,17 @@ impl Expressions {
 
     fn use_value(&mut self, placeholder: &str) -> Option<AttributeValue> {
         let value = self.values.get(placeholder)?;
-        if self.used_values.insert(placeholder.to_string()) {
-            self.substituted = self.substituted.saturating_add(placeholder.len() + value.size());
-        }
-        // What is refused for its size is not copied before, as often as the text names it.
-        Some(if self.substituted > SUBSTITUTED_SIZE { AttributeValue::Null } else { value.clone() })
+        let size = if let Some(size) = self.used_values.get(placeholder) {
+            *size
+        } else {
+            let size = placeholder.len() + value.size();
+            self.used_values.insert(placeholder.to_string(), size);
+            self.substituted = self.substituted.saturating_add(size);
+            size
+        };
+        self.copied = self.copied.saturating_add(size);
+        let refused = self.substituted > SUBSTITUTED_SIZE || self.copied > COPIED_SIZE;
+        Some(if refused { AttributeValue::Null } else { value.clone() })
     }
 }
 
@@ -252,13 +273,6 @@ pub fn check_parameters(
     Ok(())
 }
 
-/// Whether `ExpressionAttributeNames` and `ExpressionAttributeValues` have the form of such; what is wrong with what stands in
-/// them comes later.
-pub fn check_forms(names: &Value, values: &Value) -> Result<(), Error> {
-    check_names(names)?;
-    json::check_map(values)
-}
-
 fn check_names(names: &Value) -> Result<(), Error> {
     match names {
         Value::Object(names) => names.values().try_for_each(json::check_text),
@@ -273,7 +287,7 @@ fn check_names(names: &Value) -> Result<(), Error> {
 fn read_values(values: serde_json::Map<String, Value>) -> Result<Map, Error> {
     let mut out = Map::new();
     for (placeholder, value) in values {
-        let value = AttributeValue::from_json(value).map_err(|why| match why {
+        let value = json::value(value).map_err(|why| match why {
             Error::Validation(why) => Error::Validation(format!(
                 "ExpressionAttributeValues contains invalid value: {why} for key {placeholder}"
             )),
@@ -323,10 +337,10 @@ fn bad_name(name: &str) -> Option<&'static str> {
 fn unused<'a>(
     parameter: &str,
     given: impl ExactSizeIterator<Item = &'a String>,
-    used: &BTreeSet<String>,
+    used: impl Fn(&String) -> bool,
 ) -> Result<(), Error> {
     let count = given.len();
-    let mut left: Vec<&str> = given.filter(|key| !used.contains(*key)).map(String::as_str).collect();
+    let mut left: Vec<&str> = given.filter(|key| !used(key)).map(String::as_str).collect();
     if left.is_empty() {
         return Ok(());
     }

@@ -53,24 +53,24 @@ impl AttributeValue {
 impl Item {
     /// From `{"name": {"S": "text"}, …}`. Size and depth are not looked at: [`Item::check`] does.
     pub fn from_json(json: Value) -> Result<Self, Error> {
-        map(json).map(Self)
+        check_map(&json)?;
+        Self::from_checked(json)
+    }
+
+    /// The same of what [`check_map`] found to have the form of one. (What has not is misread, and harms nobody.)
+    pub fn from_checked(json: Value) -> Result<Self, Error> {
+        let mut out = Map::new();
+        for (name, json) in members(json) {
+            check_name(&name)?;
+            out.insert(name, value(json)?);
+        }
+        Ok(Self(out))
     }
 
     /// Appends it as JSON text.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         write_map(&self.0, out);
     }
-}
-
-/// Names and values, as in `Item`, `Key` and `ExpressionAttributeValues`.
-pub fn map(json: Value) -> Result<Map, Error> {
-    check_map(&json)?;
-    let mut out = Map::new();
-    for (name, json) in members(json) {
-        check_name(&name)?;
-        out.insert(name, value(json)?);
-    }
-    Ok(out)
 }
 
 /// Whether this has the form of names and values; `SerializationException` if not.
@@ -113,7 +113,7 @@ fn check_name_size(name: &str) -> Result<(), Error> {
 }
 
 /// The form of a value, with all that stands in it.
-fn check_value(json: &Value) -> Result<(), Error> {
+pub fn check_value(json: &Value) -> Result<(), Error> {
     let object = match json {
         Value::Null => return Ok(()),
         Value::Object(object) => object,
@@ -193,7 +193,7 @@ fn wrong(json: &Value, expected: &str, class: &str) -> String {
 }
 
 /// A value whose form was checked.
-fn value(json: Value) -> Result<AttributeValue, Error> {
+pub(crate) fn value(json: Value) -> Result<AttributeValue, Error> {
     let mut found = None;
     let mut several = false;
     for (name, json) in members(json) {

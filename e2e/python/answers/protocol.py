@@ -69,6 +69,8 @@ def serialization(a):
     """Members of another type than theirs."""
     table = a.table()
     string, boolean, number = (f"cannot be converted to {kind}" for kind in ["String", "Boolean", "Integer"])
+    parser, payload = "Unexpected token received from parser", "Unexpected value type in payload"
+    no_list = "Start of structure or map found where not expected"
     for operation, body, text in [
         ("GetItem", {"TableName": 1, "Key": {}}, f"NUMBER_VALUE {string}"),
         ("GetItem", {"TableName": 1.5, "Key": {}}, f"DECIMAL_VALUE {string}"),
@@ -90,7 +92,7 @@ def serialization(a):
         ("GetItem", {"TableName": table, "Key": {"p": {"SS": "x"}}}, "Unexpected field type"),
         ("GetItem", {"TableName": table, "Key": {"p": {"L": {}}}},
             "Start of structure or map found where not expected"),
-        ("GetItem", {"TableName": table, "Key": {"p": s("a")}, "ConsistentRead": "true"}, boolean),
+        ("GetItem", {"TableName": table, "Key": {"p": s("a")}, "ConsistentRead": "true"}, parser),
         ("GetItem", {"TableName": table, "Key": {"p": s("a")}, "ConsistentRead": 1}, boolean),
         ("GetItem", {"TableName": table, "Key": {"p": s("a")}, "AttributesToGet": "a"}, "Unexpected field type"),
         ("GetItem", {"TableName": table, "Key": {"p": s("a")}, "AttributesToGet": [1]}, f"NUMBER_VALUE {string}"),
@@ -102,12 +104,33 @@ def serialization(a):
             "Unrecognized collection type class java.lang.String"),
         ("PutItem", {"TableName": table, "Item": {"p": s("a"), "b": {"M": {"x": {"N": 5}}}}}, f"NUMBER_VALUE {string}"),
         ("BatchGetItem", {"RequestItems": []}, "Unrecognized collection type"),
-        ("BatchWriteItem", {"RequestItems": {table: {}}}, "Unexpected field type"),
+        ("BatchWriteItem", {"RequestItems": {table: {}}}, no_list),
         ("CreateTable", {"TableName": "abc", "KeySchema": {}}, "Start of structure or map found where not expected"),
         # It is told before anything else, whatever member it is.
         ("CreateTable", {"Tags": {}}, "Start of structure or map found where not expected"),
-        ("Query", {"TableName": "ab", "ScanIndexForward": "x"}, f"STRING_VALUE {boolean}"),
+        ("Query", {"TableName": "ab", "ScanIndexForward": "x"}, parser),
         ("Scan", {"TableName": "ab", "ExclusiveStartKey": "x"}, "Unexpected field type"),
+        # And however deep it lies: beside a table that is not there, a name that none has, what is missing, a bad word.
+        ("Query", {"TableName": "missing", "KeyConditions": []}, "Unrecognized collection type java.util.Map"),
+        ("Query", {"TableName": "missing", "KeyConditions": {"p": {"AttributeValueList": "x"}}}, "Unexpected field type"),
+        ("PutItem", {"Item": {"p": {"S": 1}}}, f"NUMBER_VALUE {string}"),
+        ("PutItem", {"TableName": "ab", "Item": {"p": s("a"), "x": {"L": "x"}}}, "Unexpected field type"),
+        ("PutItem", {"Item": {"p": s("a")}, "Expected": {"p": {"Exists": 1}}}, f"NUMBER_VALUE {boolean}"),
+        ("GetItem", {"TableName": "a!", "Key": {"p": {"S": 1}}}, f"NUMBER_VALUE {string}"),
+        ("UpdateItem", {"ReturnValues": "x", "AttributeUpdates": {"a": "x"}}, payload),
+        ("CreateTable", {"TableName": "abc", "Tags": ["x"]}, payload),
+        ("CreateTable", {"KeySchema": ["x"]}, payload),
+        ("CreateTable", {"AttributeDefinitions": "x"}, "Unexpected field type"),
+        ("CreateTable", {"ProvisionedThroughput": {"ReadCapacityUnits": "1"}}, "STRING_VALUE cannot be converted to Long"),
+        ("UpdateTable", {"GlobalSecondaryIndexUpdates": [{"Create": {"Projection": {"NonKeyAttributes": {}}}}]}, no_list),
+        ("BatchWriteItem", {"RequestItems": {"abc": [{"PutRequest": {"Item": {"p": {"N": 1}}}}]},
+            "ReturnConsumedCapacity": "Q"}, f"NUMBER_VALUE {string}"),
+        ("BatchGetItem", {"RequestItems": {"ab": {"Keys": "x"}}}, "Unexpected field type"),
+        ("TransactWriteItems", {"TransactItems": [{"Put": {"Item": {"p": {"S": 1}}}}]}, f"NUMBER_VALUE {string}"),
+        ("TransactGetItems", {"TransactItems": [{"Get": {"Key": {"p": "x"}}}, "x"]}, payload),
+        ("TagResource", {"Tags": ["x"]}, payload),
+        ("UntagResource", {"TagKeys": [1]}, f"NUMBER_VALUE {string}"),
+        ("UpdateTimeToLive", {"TimeToLiveSpecification": {"Enabled": "x"}}, parser),
     ]:
         a.raw(operation, body, ("SerializationException", text))
 

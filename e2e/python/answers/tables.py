@@ -264,6 +264,8 @@ def changes(a):
         # That the table has defined it is not enough.
         ("Some index key attributes are not defined in AttributeDefinitions. Keys: [p], AttributeDefinitions: [y]",
          update(create(key="p"))),
+        ("=Invalid KeySchema: Some index key attribute have no definition",
+         update({"Create": index("second", key_schema("y", "z"))})),
         ("member.create.indexName' failed", update(create("ab"))),
         (f"={INVALID}Neither ReadCapacityUnits nor WriteCapacityUnits can be specified for index: second when "
          "BillingMode is PAY_PER_REQUEST",

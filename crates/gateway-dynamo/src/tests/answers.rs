@@ -437,3 +437,87 @@ async fn a_query_is_judged_before_its_table_is_looked_for() {
         assert_eq!(refused(&gateway, "Query", body).await.0, Kind::NotFound);
     }
 }
+
+/// Claim: of a body the service makes structures before it looks at any of them, so that a member of another form is told before
+/// whatever else is wrong, however deep it lies.
+#[tokio::test]
+async fn another_form_goes_before_everything() {
+    let (gateway, _) = alone();
+    for (name, body) in [
+        ("Query", json!({ "TableName": "nothing", "KeyConditions": [] })),
+        ("Query", json!({ "TableName": "nothing", "KeyConditions": { "p": { "AttributeValueList": "x" } } })),
+        ("PutItem", json!({ "Item": { "p": { "S": 1 } } })),
+        ("PutItem", json!({ "TableName": "ab", "Item": { "p": { "S": "a" }, "x": { "L": "x" } } })),
+        ("GetItem", json!({ "TableName": "a!", "Key": { "p": { "S": 1 } } })),
+        ("UpdateItem", json!({ "ReturnValues": "x", "AttributeUpdates": { "a": "x" } })),
+        ("CreateTable", json!({ "TableName": "abc", "Tags": ["x"] })),
+        ("CreateTable", json!({ "KeySchema": ["x"] })),
+        ("CreateTable", json!({ "AttributeDefinitions": "x" })),
+        ("UpdateTable", json!({ "GlobalSecondaryIndexUpdates": [{ "Delete": "x" }] })),
+        ("BatchGetItem", json!({ "RequestItems": { "ab": { "Keys": "x" } } })),
+        (
+            "BatchWriteItem",
+            json!({ "RequestItems": { "ab": [{ "PutRequest": { "Item": { "p": { "N": 1 } } } }] } }),
+        ),
+        ("TransactWriteItems", json!({ "TransactItems": [{ "Put": { "Item": { "p": { "S": 1 } } } }] })),
+        ("TransactGetItems", json!({ "TransactItems": ["x"] })),
+        ("TagResource", json!({ "Tags": ["x"] })),
+        ("UpdateTimeToLive", json!({ "TimeToLiveSpecification": { "Enabled": "x" } })),
+    ] {
+        let (kind, text) = refused(&gateway, name, body.clone()).await;
+        assert_eq!(kind, Kind::Serialization, "{name} {body}: {text}");
+    }
+}
+
+/// Claim: a key that is larger than any is refused in its table's words before it goes anywhere.
+#[tokio::test]
+async fn a_key_that_is_larger_than_any_goes_nowhere() {
+    let (gateway, door) = alone();
+    super::with_table(&gateway).await;
+    // Whatever reaches the log has no answer.
+    *door.lost.lock().unwrap() = true;
+    let key = json!({ "id": { "S": "x".repeat(1 << 20) } });
+    let too_large = "One or more parameter values were invalid: Size of hashkey has exceeded the maximum size limit of2048 bytes";
+    for (name, body) in [
+        ("DeleteItem", json!({ "Key": key })),
+        ("UpdateItem", json!({ "Key": key, "UpdateExpression": "REMOVE a" })),
+        ("GetItem", json!({ "Key": key })),
+    ] {
+        assert_eq!(invalid(&gateway, name, of_items(body.clone())).await, too_large, "{name}");
+        let mut elsewhere = body;
+        elsewhere["TableName"] = json!("nothing");
+        assert_eq!(refused(&gateway, name, elsewhere).await.0, Kind::NotFound, "{name}");
+    }
+    let batch = json!({ "RequestItems": { "items": { "Keys": [key] } } });
+    assert_eq!(invalid(&gateway, "BatchGetItem", batch).await, too_large);
+    let other = of_items(json!({ "Key": { "p": key["id"] } }));
+    let text = invalid(&gateway, "DeleteItem", other).await;
+    assert_eq!(text, "The provided key element does not match the schema");
+}
+
+/// Claim: what each of many items has a copy of is bounded before it is copied.
+#[tokio::test]
+async fn names_that_many_items_have_are_bounded() {
+    let gateway = two().await;
+    let names: Vec<String> = (0..10).map(|at| format!("{at}{}", "n".repeat(30_000))).collect();
+    let batch = |keys: usize| {
+        let keys: Vec<Value> = (0..keys).map(|at| key(&format!("k{at}"))).collect();
+        json!({ "RequestItems": { "items": { "Keys": keys, "AttributesToGet": names } } })
+    };
+    let text = "maximum allowed size of 16 MB";
+    ok(&gateway, "BatchGetItem", batch(50)).await;
+    assert!(invalid(&gateway, "BatchGetItem", batch(60)).await.contains(text));
+    let transaction = |reads: usize| {
+        let name = json!({ "#n": "n".repeat(30_000) });
+        let paths: Vec<String> = (0..20).map(|at| format!("a.b{at}.#n")).collect();
+        let get = |at| {
+            of_items(json!({
+                "Key": key(&format!("k{at}")), "ExpressionAttributeNames": name, "ProjectionExpression": paths.join(","),
+            }))
+        };
+        let gets: Vec<Value> = (0..reads).map(|at| json!({ "Get": get(at) })).collect();
+        json!({ "TransactItems": gets })
+    };
+    ok(&gateway, "TransactGetItems", transaction(25)).await;
+    assert!(invalid(&gateway, "TransactGetItems", transaction(30)).await.contains(text));
+}

@@ -286,6 +286,34 @@ async fn an_index_over_shards_is_as_one() {
     }
 }
 
+/// Claim: a scan goes on in the segment that its start is of and in no other, whichever shard that lies in.
+#[tokio::test]
+async fn a_start_is_of_one_segment() {
+    let (gateway, _) = Sharded::new();
+    make(&gateway).await;
+    for at in 0..10 {
+        for table in ["one", "many"] {
+            let scan = |segment| {
+                json!({
+                    "TableName": table, "Segment": segment, "TotalSegments": 5,
+                    "ExclusiveStartKey": { "id": { "S": format!("id {at}") } },
+                })
+            };
+            let mut taken = 0;
+            for segment in 0..5 {
+                let told = ask(&gateway, "Scan", scan(segment)).await.map_err(|(_, text)| text);
+                let wrong = format!(
+                    "The provided starting key is invalid: Invalid ExclusiveStartKey. Please use ExclusiveStartKey with \
+                     correct Segment. TotalSegments: 5 Segment: {segment}"
+                );
+                taken += i32::from(told.is_ok());
+                assert!(told.is_ok() || told == Err(wrong), "{table} {at}");
+            }
+            assert_eq!(taken, 1, "{table} {at}");
+        }
+    }
+}
+
 async fn described(gateway: &Gateway) -> Value {
     ask(gateway, "DescribeTable", json!({ "TableName": "many" })).await.unwrap()["Table"].clone()
 }

@@ -191,7 +191,7 @@ impl Expressions {
         Ok(update)
     }
 
-    fn names_are_defined(&self, operand: &RawOperand<'_>) -> Resolved<()> {
+    fn names_are_defined(&mut self, operand: &RawOperand<'_>) -> Resolved<()> {
         match operand {
             RawOperand::Path(path) => self.named(path).map(drop),
             RawOperand::Value(_) => Ok(()),
@@ -263,11 +263,11 @@ impl Expressions {
     }
 
     /// A path with its names.
-    fn named(&self, raw: &RawPath<'_>) -> Resolved<Path> {
+    fn named(&mut self, raw: &RawPath<'_>) -> Resolved<Path> {
         let mut steps = raw.parts.iter().map(|part| {
             Ok(match part {
                 Part::Name(name) => Step::Field((*name).to_string()),
-                Part::Placeholder(name) => Step::Field(self.name(name)?.to_string()),
+                Part::Placeholder(name) => Step::Field(self.name(name)?),
                 Part::Index(digits) => {
                     let place = || format!("List index is not within the allowable range; index: [{digits}]");
                     Step::Index(index(digits).ok_or_else(place)?)
@@ -280,7 +280,7 @@ impl Expressions {
         }
     }
 
-    fn name(&self, name: &str) -> Resolved<&str> {
+    fn name(&mut self, name: &str) -> Resolved<String> {
         self.defined_name(name).ok_or_else(|| {
             format!(
                 "An expression attribute name used in the document path is not defined; attribute name: {name}"

@@ -255,6 +255,38 @@ fn what_is_substituted_is_bounded() {
     refused("ConditionExpression", "names", named(35), &why(35 * 60_004));
 }
 
+/// Claim: what is named many times is copied many times, and that is bounded, too, before it is done.
+#[test]
+fn what_is_copied_is_bounded() {
+    let given = |size: usize| {
+        let (name, value) = (json!({"#n": "n".repeat(60_000)}), json!({":v": {"S": "x".repeat(size)}}));
+        Expressions::from_json(Some(name), Some(value)).unwrap()
+    };
+    let update = |times: usize| {
+        let sets: Vec<String> = (0..times).map(|at| format!("v{at}=:v")).collect();
+        given(2_000_000).update(&format!("SET {}", sets.join(",")))
+    };
+    let why = |size: usize| {
+        format!(
+            "The expression's names and values, each counted as often as it is used, have exceeded the maximum allowed \
+             size of 6 MB; size: {size}"
+        )
+    };
+    assert!(update(3).is_ok());
+    refused("UpdateExpression", "values", update(300), &why(300 * 2_000_002));
+    let condition =
+        |times: usize, of: &str| given(1).condition(Use::Condition, &vec![of; times].join(" OR "));
+    assert!(condition(100, "attribute_exists(#n)").is_ok());
+    refused("ConditionExpression", "names", condition(110, "attribute_exists(#n)"), &why(110 * 60_000));
+    let deep = vec!["#n"; 32].join(".");
+    refused(
+        "ProjectionExpression",
+        "deep",
+        given(1).projection(&vec![deep; 30].join(",")),
+        &why(960 * 60_000),
+    );
+}
+
 /// Claim: at a limit an expression is taken, beyond it refused.
 #[test]
 fn limits() {
