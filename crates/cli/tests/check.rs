@@ -308,3 +308,39 @@ fn what_a_stranger_tried() {
         code == 0 && models.iter().any(|model| model["model"] == "watch" && model["levels"][0] == "ordered")
     );
 }
+
+/// Claim: what was not looked at is not said to hold, and who is named by a keyword is judged.
+#[test]
+fn nothing_is_judged_by_half() {
+    let folder = Scratch::new("check-half");
+    let run = |args: &[&str]| check(&folder.0, args);
+    folder.write(
+        "keyword.edn",
+        "{:process 0, :type :invoke, :f :write, :value 1}\n{:process 0, :type :ok, :f :write, :value 1}
+{:process :b, :type :invoke, :f :read}\n{:process :b, :type :ok, :f :read, :value 7}",
+    );
+    let (code, out, _) = run(&["keyword.edn", "-m", "register"]);
+    assert!(code == 1 && out.contains("process b: read -> 7 (line 3)"), "{code} {out}");
+    folder.write("sent.log", "0 :invoke :send [:send :k 1]\n0 :ok :send [:send :k [0 1]]\n");
+    let (code, out, _) = run(&["sent.log", "-m", "log"]);
+    assert!(code == 2 && out.contains("7 of 11 promises are open: no record was polled"), "{code} {out}");
+    let put = "{\"process\":0,\"type\":\"invoke\",\"f\":\"put\",\"key\":\"k\",\"value\":1}";
+    let done = put.replace("invoke", "ok").replace('}', ",\"version\":5}");
+    folder.write("put.jsonl", &format!("{put}\n{done}\n"));
+    let (code, out, _) = run(&["put.jsonl", "-m", "watch"]);
+    assert!(code == 2 && out.contains("no watch told of any event"), "{code} {out}");
+    let txn = |kind: &str, value: &str| {
+        format!("{{\"process\":0,\"type\":\"{kind}\",\"f\":\"txn\",\"value\":{value}}}\n")
+    };
+    let (append, read) = ("[[\"append\",\"x\",1]]", "[[\"r\",\"x\",[1]]]");
+    folder.write(
+        "again.jsonl",
+        &[txn("invoke", append), txn("info", append), txn("invoke", "[[\"r\",\"x\",null]]"), txn("ok", read)]
+            .concat(),
+    );
+    let (code, _, err) = run(&["again.jsonl", "-m", "list-append"]);
+    assert!(
+        code == 3 && err.contains("again.jsonl:3:1: process 0 acts after a transaction of unknown outcome"),
+        "{err}"
+    );
+}
