@@ -344,3 +344,23 @@ fn nothing_is_judged_by_half() {
         "{err}"
     );
 }
+
+/// Claim: keyed sets are seen by looking, as other keyed objects are.
+#[test]
+fn keyed_sets_are_seen() {
+    let folder = Scratch::new("check-keyed");
+    folder.write(
+        "sets.log",
+        "0 :invoke :add [0 5]\n0 :ok :add [0 5]\n1 :invoke :read [0 nil]\n1 :ok :read [0 [5]]
+0 :invoke :add [1 6]\n0 :ok :add [1 6]\n1 :invoke :read [1 nil]\n1 :ok :read [1 #{6}]\n",
+    );
+    let (code, out, _) = check(&folder.0, &["sets.log", "-m", "set-full"]);
+    assert!(code == 0 && out.contains("2 elements, 2 reads of 2 sets"), "{code} {out}");
+    assert_eq!(check(&folder.0, &["sets.log", "-m", "set-full", "--tuples", "false"]).0, 1);
+    // Elements that are pairs are none, where reads are of the whole set.
+    folder.write(
+        "pairs.log",
+        "0 :invoke :add [1 2]\n0 :ok :add [1 2]\n1 :invoke :read nil\n1 :ok :read [[1 2]]\n",
+    );
+    assert_eq!(check(&folder.0, &["pairs.log", "-m", "set-full"]).0, 0);
+}
