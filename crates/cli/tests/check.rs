@@ -364,3 +364,35 @@ fn keyed_sets_are_seen() {
     );
     assert_eq!(check(&folder.0, &["pairs.log", "-m", "set-full"]).0, 0);
 }
+
+/// Claim: of a run of Jepsen one history is judged, once, whatever else its folder holds and whatever links to it.
+#[test]
+fn a_store_of_jepsen_is_judged_run_by_run() {
+    let folder = Scratch::new("check-store");
+    for name in ["store/t/1/n1", "store/t/1/independent/0", "store/t/2"] {
+        std::fs::create_dir_all(folder.0.join(name)).unwrap();
+    }
+    folder.write("store/t/1/history.edn", &STALE.replace(":read :value 1", ":read :value 2"));
+    folder.write("store/t/1/history.txt", GOOD);
+    folder.write("store/t/1/jepsen.log", GOOD);
+    folder.write("store/t/1/results.edn", "{:valid? true}");
+    folder.write("store/t/1/n1/db.log", GOOD);
+    folder.write("store/t/1/independent/0/history.edn", STALE);
+    folder.write("store/t/2/jepsen.log", GOOD);
+    folder.write("store/t/2/history.txt", GOOD);
+    folder.write("store/t/2/results.edn", "{:valid? :unknown}");
+    for (link, to) in [("store/latest", "t/2"), ("store/t/latest", "2"), ("store/t/a.edn", "1/history.edn")] {
+        std::os::unix::fs::symlink(to, folder.0.join(link)).unwrap();
+    }
+    let (code, out, err) = check(&folder.0, &["store", "-m", "register"]);
+    assert!(code == 0 && out.contains("2 files: 2 hold, 0 violated"), "{code} {out} {err}");
+    assert!(out.contains("1/history.edn: holds") && out.contains("2/history.txt: holds"), "{out}");
+    // A link to what lies elsewhere is followed, and a ring of links ends.
+    std::os::unix::fs::symlink(folder.0.join("store/t/1/n1/db.log"), folder.0.join("store/b.log")).unwrap();
+    std::os::unix::fs::symlink("..", folder.0.join("store/t/up")).unwrap();
+    folder.write("elsewhere.edn", STALE);
+    std::os::unix::fs::symlink("../elsewhere.edn", folder.0.join("store/c.edn")).unwrap();
+    let (code, out, _) = check(&folder.0, &["store", "-m", "register"]);
+    assert!(code == 1 && out.contains("store/c.edn: violated"), "{code} {out}");
+    assert_eq!(out.matches("holds").count(), 3, "{out}");
+}
