@@ -396,3 +396,27 @@ fn a_store_of_jepsen_is_judged_run_by_run() {
     assert!(code == 1 && out.contains("store/c.edn: violated"), "{code} {out}");
     assert_eq!(out.matches("holds").count(), 3, "{out}");
 }
+
+/// Claim: verdicts are told in words that mean what they say.
+#[test]
+fn words_say_what_is_meant() {
+    let folder = Scratch::new("check-words");
+    let run = |args: &[&str]| check(&folder.0, args);
+    folder.write("stale.edn", STALE);
+    for level in ["monotonic-writes", "monotonic-reads", "pram"] {
+        let (code, out, _) = run(&["stale.edn", "-m", "register", "--level", level]);
+        let wanted =
+            if code == 0 { format!("{level} holds, says") } else { format!("{level} does not hold, says") };
+        assert!(out.contains(&wanted), "{level}: {code} {out}");
+    }
+    let (code, _, err) = run(&["--follow", "stale.edn", "-m", "set-full"]);
+    assert!(code == 3 && err.contains("set-full only when all is there"), "{code} {err}");
+    folder.write(
+        "late.edn",
+        "{:process 0 :type :invoke :f :txn :value [[:w 1 1]]}{:process 0 :type :ok :f :txn :value [[:w 1 1]]}
+{:process 1 :type :invoke :f :txn :value [[:r 1 nil]]}{:process 1 :type :ok :f :txn :value [[:r 1 nil]]}",
+    );
+    let (code, out, _) = run(&["late.edn", "-m", "rw-register", "-l", "serializable", "--complete"]);
+    assert!(code == 0 && out.contains("it is serializable") && out.contains("proved: "), "{code} {out}");
+    assert!(!out.contains("strongest that are not"), "{out}");
+}
