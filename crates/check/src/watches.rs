@@ -43,6 +43,8 @@ pub const PROMISES: [(&str, &str); 11] = [
 
 const BY: &str = "revisions, compared";
 
+const SILENT: &str = "no watch told of any event, so nothing in the history could have shown a violation";
+
 type Findings = Vec<(&'static str, Witness)>;
 
 /// What is known of a key at a revision.
@@ -185,8 +187,12 @@ pub fn judge(history: &History) -> Result<Vec<(&'static str, Verdict)>, (u32, St
         stream.judge(&truth, history, &mut found);
     }
     lives(&streams, history, &mut found);
+    let silent = streams.iter().all(|stream| stream.events().next().is_none());
+    let mut responses = streams.iter().flat_map(|stream| &stream.responses);
+    let marked = responses.any(|response| matches!(response, Response::Progress(_)));
     let verdict = |name: &'static str| match found.iter().find(|(of, _)| *of == name) {
         Some((_, witness)) => Verdict::Refuted(witness.clone()),
+        None if silent && !(marked && name == "bookmarkable") => Verdict::Unknown { why: SILENT.to_owned() },
         None => Verdict::Proved { by: BY },
     };
     Ok(PROMISES.iter().map(|(name, _)| (*name, verdict(name))).collect())

@@ -75,7 +75,7 @@ fn logs() {
     let failed = "!3 send [[:send :k :x]]";
     assert_eq!(with(&[failed, POLL]), none);
     assert_eq!(with(&[failed, POLL, "2 poll [[:poll]] / [[:poll {:k [[6 :x]]}]]"]), ["no-aborted-read"]);
-    assert_eq!(with(&["0 send [[:send :k :d]] / [[:send :k [3 :d]]]"]), ["monotonic-sends"]);
+    assert_eq!(with(&[first, "0 send [[:send :k :d]] / [[:send :k [3 :d]]]"]), ["monotonic-sends"]);
     // Two transactions that each polled what the other sent.
     let one = "4 txn [[:send :x 1] [:poll]] / [[:send :x [0 1]] [:poll {:y [[0 2]]}]]";
     let other = "5 txn [[:send :y 2] [:poll]] / [[:send :y [0 2]] [:poll {:x [[0 1]]}]]";
@@ -294,4 +294,43 @@ fn etcd_at_random() {
         }
     }
     assert!(held > 300 && found > 50, "{held} {found}");
+}
+
+/// Claim: where nothing was polled, or no watch told of anything, nothing that only this could have broken is kept.
+#[test]
+fn what_was_not_looked_at_is_unknown() {
+    let open = |model: &str, text: &str| -> Vec<&'static str> {
+        let found = Model::named(model).unwrap().judge(&read(text.as_bytes()).unwrap()).unwrap();
+        let unknown = |(name, verdict)| matches!(verdict, Verdict::Unknown { .. }).then_some(name);
+        found.into_iter().filter_map(unknown).collect()
+    };
+    let sent = open("log", &log(&[SEND, SEND_B]));
+    assert_eq!(sent.len(), 7, "{sent:?}");
+    assert!(sent.contains(&"no-lost-write") && !sent.contains(&"monotonic-sends"), "{sent:?}");
+    assert_eq!(open("log", &log(&[SEND, "1 poll [[:poll]] / [[:poll {}]]"])), sent);
+    assert_eq!(open("log", &log(&[SEND, "1 poll [[:poll]] / [[:poll {:k [[0 :a]]}]]"])), [""; 0]);
+    assert_eq!(broken_sends(), ["monotonic-sends"]);
+
+    let put = "{:process 0 :type :invoke :f :put :key :k :value 1}{:process 0 :type :ok :f :put :key :k :value 1 :version 5}";
+    let watch = |told: &str| {
+        format!(
+            "{put}{{:process 1 :type :invoke :f :watch :value {{:key :k :start 5}}}}{{:process 1 :type :ok :f :watch :value [{told}]}}"
+        )
+    };
+    assert_eq!(open("watch", put).len(), 11);
+    assert_eq!(open("watch", &watch("")).len(), 11);
+    assert_eq!(open("watch", &watch("{:progress 4}")).len(), 10);
+    let event = "{:events [{:type :put :key :k :value 1 :mod 5 :create 5}]}";
+    assert_eq!(open("watch", &watch(event)), [""; 0]);
+}
+
+/// What sends alone break is told where nothing was polled.
+fn broken_sends() -> Vec<&'static str> {
+    let history = read(log(&[SEND_B, SEND]).as_bytes()).unwrap();
+    let found = Model::named("log").unwrap().judge(&history).unwrap();
+    found
+        .into_iter()
+        .filter(|(_, verdict)| matches!(verdict, Verdict::Refuted(_)))
+        .map(|(name, _)| name)
+        .collect()
 }

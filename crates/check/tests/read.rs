@@ -116,6 +116,13 @@ fn bad_input_is_refused_at_its_place() {
         ),
         ("{:process 0 :type :maybe :f :read}", "1:18: an operation's type is invoke, ok, fail or info"),
         ("{:process 0 :f :read}", "1:1: the operation has no type"),
+        ("{:process 0 :process 1 :type :invoke :f :read}", "1:13: the operation says its process twice"),
+        (
+            "{\"process\":0,\"type\":\"invoke\",\"type\":\"ok\",\"f\":\"read\"}",
+            "1:30: the operation says its type twice",
+        ),
+        ("{:process 0 :type :invoke :f :write :value {1 2 3 4 1 5}}", "1:44: the map has the key 1 twice"),
+        ("{:process :b :type :ok :f :read}", "1:1: process b completes an operation that it did not invoke"),
         ("{:type :invoke :f :read}", "1:1: the operation has no process"),
         ("{:process 0 :type :invoke}", "1:1: the operation has no f"),
         ("[{:process 0 :type :invoke :f :read}", "1:37: the vector of operations is not closed"),
@@ -155,6 +162,31 @@ fn bad_input_is_refused_at_its_place() {
     assert!(
         read(b"{:process 0 :type :invoke :f :write :value \"\xff\"}").unwrap_err().what.contains("UTF-8")
     );
+}
+
+/// Claim: who is named by a keyword is a client like one with a name, and no nemesis; only what tells something without having
+/// asked for anything is one.
+#[test]
+fn keywords_are_clients() {
+    let text = "{:process :b :type :invoke :f :read}\n{:process :clock :type :info :value :jump}
+{:process \"b\" :type :invoke :f :read}\n{:process :b :type :ok :f :read :value 7}
+{:process :b :type :invoke :f :write :value 1}\n{:process :b :type :info :f :write :value 1}";
+    let history = read_all_ways(text).unwrap();
+    assert_eq!(
+        shown(&history),
+        [
+            "process b: read -> 7 (line 1)",
+            "process \"b\": read -> nil of unknown outcome (line 3)",
+            "process b: write 1 of unknown outcome (line 5)"
+        ]
+        .map(|line| line.replace(" -> nil", ""))
+    );
+    assert_eq!(history.shades.len(), 1);
+    let gone = format!("{text}\n{{:process :b :type :invoke :f :read}}");
+    assert!(read_all_ways(&gone).unwrap_err().to_string().starts_with("7:1: process b acts after"));
+    // In a log a keyword before :ok is talk, unless it asked for something.
+    let log = "the :state :ok :since 5\n:b :invoke :read nil\n:b :ok :read 7\n:nemesis :info :start nil\n";
+    assert_eq!(shown(&read_all_ways(log).unwrap()), ["process b: read -> 7 (line 2)"]);
 }
 
 /// Claim: pairs of a key and a value are told from the pairs of a compare-and-set.

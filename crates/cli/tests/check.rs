@@ -309,6 +309,7 @@ fn what_a_stranger_tried() {
     );
 }
 
+<<<<<<< HEAD
 /// Claim: a beginning is not held against a whole that mends it: a record that is polled later, a read whose write is invoked later.
 #[test]
 fn what_comes_later_may_mend_a_beginning() {
@@ -381,4 +382,116 @@ fn times_that_touch_are_an_order_within_a_process() {
     folder.write("fine.jsonl", &(fine + &row(1, "read", "null", 1, 9) + &row(1, "read", "1", 9, 12)));
     let (code, out, _) = check(&folder.0, &["fine.jsonl", "--model", "register"]);
     assert_eq!(code, 0, "{out}");
+=======
+/// Claim: what was not looked at is not said to hold, and who is named by a keyword is judged.
+#[test]
+fn nothing_is_judged_by_half() {
+    let folder = Scratch::new("check-half");
+    let run = |args: &[&str]| check(&folder.0, args);
+    folder.write(
+        "keyword.edn",
+        "{:process 0, :type :invoke, :f :write, :value 1}\n{:process 0, :type :ok, :f :write, :value 1}
+{:process :b, :type :invoke, :f :read}\n{:process :b, :type :ok, :f :read, :value 7}",
+    );
+    let (code, out, _) = run(&["keyword.edn", "-m", "register"]);
+    assert!(code == 1 && out.contains("process b: read -> 7 (line 3)"), "{code} {out}");
+    folder.write("sent.log", "0 :invoke :send [:send :k 1]\n0 :ok :send [:send :k [0 1]]\n");
+    let (code, out, _) = run(&["sent.log", "-m", "log"]);
+    assert!(code == 2 && out.contains("7 of 11 promises are open: no record was polled"), "{code} {out}");
+    let put = "{\"process\":0,\"type\":\"invoke\",\"f\":\"put\",\"key\":\"k\",\"value\":1}";
+    let done = put.replace("invoke", "ok").replace('}', ",\"version\":5}");
+    folder.write("put.jsonl", &format!("{put}\n{done}\n"));
+    let (code, out, _) = run(&["put.jsonl", "-m", "watch"]);
+    assert!(code == 2 && out.contains("no watch told of any event"), "{code} {out}");
+    let txn = |kind: &str, value: &str| {
+        format!("{{\"process\":0,\"type\":\"{kind}\",\"f\":\"txn\",\"value\":{value}}}\n")
+    };
+    let (append, read) = ("[[\"append\",\"x\",1]]", "[[\"r\",\"x\",[1]]]");
+    folder.write(
+        "again.jsonl",
+        &[txn("invoke", append), txn("info", append), txn("invoke", "[[\"r\",\"x\",null]]"), txn("ok", read)]
+            .concat(),
+    );
+    let (code, _, err) = run(&["again.jsonl", "-m", "list-append"]);
+    assert!(
+        code == 3 && err.contains("again.jsonl:3:1: process 0 acts after a transaction of unknown outcome"),
+        "{err}"
+    );
+}
+
+/// Claim: keyed sets are seen by looking, as other keyed objects are.
+#[test]
+fn keyed_sets_are_seen() {
+    let folder = Scratch::new("check-keyed");
+    folder.write(
+        "sets.log",
+        "0 :invoke :add [0 5]\n0 :ok :add [0 5]\n1 :invoke :read [0 nil]\n1 :ok :read [0 [5]]
+0 :invoke :add [1 6]\n0 :ok :add [1 6]\n1 :invoke :read [1 nil]\n1 :ok :read [1 #{6}]\n",
+    );
+    let (code, out, _) = check(&folder.0, &["sets.log", "-m", "set-full"]);
+    assert!(code == 0 && out.contains("2 elements, 2 reads of 2 sets"), "{code} {out}");
+    assert_eq!(check(&folder.0, &["sets.log", "-m", "set-full", "--tuples", "false"]).0, 1);
+    // Elements that are pairs are none, where reads are of the whole set.
+    folder.write(
+        "pairs.log",
+        "0 :invoke :add [1 2]\n0 :ok :add [1 2]\n1 :invoke :read nil\n1 :ok :read [[1 2]]\n",
+    );
+    assert_eq!(check(&folder.0, &["pairs.log", "-m", "set-full"]).0, 0);
+}
+
+/// Claim: of a run of Jepsen one history is judged, once, whatever else its folder holds and whatever links to it.
+#[test]
+fn a_store_of_jepsen_is_judged_run_by_run() {
+    let folder = Scratch::new("check-store");
+    for name in ["store/t/1/n1", "store/t/1/independent/0", "store/t/2"] {
+        std::fs::create_dir_all(folder.0.join(name)).unwrap();
+    }
+    folder.write("store/t/1/history.edn", &STALE.replace(":read :value 1", ":read :value 2"));
+    folder.write("store/t/1/history.txt", GOOD);
+    folder.write("store/t/1/jepsen.log", GOOD);
+    folder.write("store/t/1/results.edn", "{:valid? true}");
+    folder.write("store/t/1/n1/db.log", GOOD);
+    folder.write("store/t/1/independent/0/history.edn", STALE);
+    folder.write("store/t/2/jepsen.log", GOOD);
+    folder.write("store/t/2/history.txt", GOOD);
+    folder.write("store/t/2/results.edn", "{:valid? :unknown}");
+    for (link, to) in [("store/latest", "t/2"), ("store/t/latest", "2"), ("store/t/a.edn", "1/history.edn")] {
+        std::os::unix::fs::symlink(to, folder.0.join(link)).unwrap();
+    }
+    let (code, out, err) = check(&folder.0, &["store", "-m", "register"]);
+    assert!(code == 0 && out.contains("2 files: 2 hold, 0 violated"), "{code} {out} {err}");
+    assert!(out.contains("1/history.edn: holds") && out.contains("2/history.txt: holds"), "{out}");
+    // A link to what lies elsewhere is followed, and a ring of links ends.
+    std::os::unix::fs::symlink(folder.0.join("store/t/1/n1/db.log"), folder.0.join("store/b.log")).unwrap();
+    std::os::unix::fs::symlink("..", folder.0.join("store/t/up")).unwrap();
+    folder.write("elsewhere.edn", STALE);
+    std::os::unix::fs::symlink("../elsewhere.edn", folder.0.join("store/c.edn")).unwrap();
+    let (code, out, _) = check(&folder.0, &["store", "-m", "register"]);
+    assert!(code == 1 && out.contains("store/c.edn: violated"), "{code} {out}");
+    assert_eq!(out.matches("holds").count(), 3, "{out}");
+}
+
+/// Claim: verdicts are told in words that mean what they say.
+#[test]
+fn words_say_what_is_meant() {
+    let folder = Scratch::new("check-words");
+    let run = |args: &[&str]| check(&folder.0, args);
+    folder.write("stale.edn", STALE);
+    for level in ["monotonic-writes", "monotonic-reads", "pram"] {
+        let (code, out, _) = run(&["stale.edn", "-m", "register", "--level", level]);
+        let wanted =
+            if code == 0 { format!("{level} holds, says") } else { format!("{level} does not hold, says") };
+        assert!(out.contains(&wanted), "{level}: {code} {out}");
+    }
+    let (code, _, err) = run(&["--follow", "stale.edn", "-m", "set-full"]);
+    assert!(code == 3 && err.contains("set-full only when all is there"), "{code} {err}");
+    folder.write(
+        "late.edn",
+        "{:process 0 :type :invoke :f :txn :value [[:w 1 1]]}{:process 0 :type :ok :f :txn :value [[:w 1 1]]}
+{:process 1 :type :invoke :f :txn :value [[:r 1 nil]]}{:process 1 :type :ok :f :txn :value [[:r 1 nil]]}",
+    );
+    let (code, out, _) = run(&["late.edn", "-m", "rw-register", "-l", "serializable", "--complete"]);
+    assert!(code == 0 && out.contains("it is serializable") && out.contains("proved: "), "{code} {out}");
+    assert!(!out.contains("strongest that are not"), "{out}");
+>>>>>>> verdicts
 }

@@ -49,8 +49,8 @@ fn levels_and_exit_codes() {
     assert_eq!(code, 1, "{out}");
     for part in [
         "violated: it is not serializable: G2-item",
-        "the weakest levels that are refuted: update-serializable, repeatable-read",
-        "the strongest that are not: strong-snapshot-isolation",
+        "refuted: update-serializable, repeatable-read, and all that is stronger",
+        "proved: strong-snapshot-isolation, and all that is weaker",
         "the core, 2 of 4 transactions and 2 of 3 keys: none of them, and no key, can be left out",
         "T1 = process 1: read 1 as [], append 1 to 2 (line 3)",
         "but T2 comes before T1: T2 read key 2 and did not see T1 append 1: a contradiction",
@@ -66,6 +66,7 @@ fn levels_and_exit_codes() {
 
     let (code, out, _) = level("blind.edn", "serializable");
     assert!(code == 2 && out.contains("--complete searches"), "{code} {out}");
+    assert!(out.contains("neither refuted nor proved: "), "{out}");
     let complete = check(&folder.0, &["blind.edn", "--level", "serializable", "--complete"]);
     assert_eq!(complete.0, 0, "{}", complete.1);
     let assumed = ["blind.edn", "--level", "serializable", "--assume", "linearizable-keys,wfr-keys"];

@@ -41,6 +41,8 @@ pub enum Process<'a> {
     Number(i64),
     /// A client by name.
     Name(Cow<'a, str>),
+    /// Who is named by a keyword: a client, unless all that it does is to tell something (`:info`).
+    Keyword(&'a str),
     /// What disturbs the system; its events are no operations.
     Nemesis,
 }
@@ -110,6 +112,13 @@ pub struct Event<'a> {
     pub at: usize,
 }
 
+impl Event<'_> {
+    /// True where a keyword tells something: who does that without having asked for anything disturbs the system.
+    pub fn may_disturb(&self) -> bool {
+        matches!(self.process, Process::Keyword(_)) && self.kind == Some(Kind::Info) && self.span.0.is_none()
+    }
+}
+
 /// Who takes the events.
 pub trait Sink {
     /// Takes one.
@@ -139,6 +148,8 @@ pub struct Cutter {
     inside: bool,
     closed: bool,
     events: u64,
+    /// In a log: the keywords that asked for something. Before, such a line may be talk.
+    clients: Vec<String>,
 }
 
 impl Default for Cutter {
@@ -153,6 +164,7 @@ impl Default for Cutter {
             inside: false,
             closed: false,
             events: 0,
+            clients: Vec::new(),
         }
     }
 }
@@ -334,6 +346,15 @@ impl Cutter {
             None => return Ok(false),
         };
         if let Some(mut event) = log_event(&rest[..len], begin)? {
+            if let Process::Keyword(name) = event.process
+                && !self.clients.iter().any(|client| client == name)
+            {
+                if event.kind == Some(Kind::Invoke) {
+                    self.clients.push(name.to_owned());
+                } else {
+                    event.process = Process::Nemesis;
+                }
+            }
             event.line = self.line_at(buffer, begin);
             self.events += 1;
             sink.event(event)?;
@@ -388,6 +409,8 @@ fn fields<'a>(tokens: &mut Tokens<'a>, base: usize, line: u32, at: usize) -> Res
     };
     let mut found = Fields { event, key: None, value: None, result: None };
     loop {
+        tokens.blank();
+        let begin = tokens.at();
         let name: Cow<'a, [u8]> = match tokens.name() {
             Some(name) => Cow::Borrowed(name),
             None => match tokens.pull()? {
@@ -404,9 +427,16 @@ fn fields<'a>(tokens: &mut Tokens<'a>, base: usize, line: u32, at: usize) -> Res
             },
         };
         let event = &mut found.event;
+        let twice = || {
+            let what = format!("the operation says its {} twice", String::from_utf8_lossy(&name));
+            Mistake::new(begin, what, "which one is it?")
+        };
         match &*name {
-            b"process" => process = Some(process_of(tokens)?),
+            b"process" => set(&mut process, process_of(tokens)?, twice)?,
             b"type" | b"outcome" => {
+                if event.kind.is_some() {
+                    return Err(twice());
+                }
                 let begin = tokens.at();
                 event.kind = match tokens.name() {
                     Some(word) => Kind::of(word),
@@ -422,19 +452,19 @@ fn fields<'a>(tokens: &mut Tokens<'a>, base: usize, line: u32, at: usize) -> Res
                     return Err(Mistake::new(begin, what, ""));
                 }
             }
-            b"f" => f = Some(function(tokens)?),
-            b"value" | b"argument" => found.value = Some(skipped(tokens)?),
-            b"key" => found.key = Some(skipped(tokens)?),
-            b"result" => found.result = Some(skipped(tokens)?),
+            b"f" => set(&mut f, function(tokens)?, twice)?,
+            b"value" | b"argument" => set(&mut found.value, skipped(tokens)?, twice)?,
+            b"key" => set(&mut found.key, skipped(tokens)?, twice)?,
+            b"result" => set(&mut found.result, skipped(tokens)?, twice)?,
             b"error" => {
                 tokens.skip()?;
                 event.error = true;
             }
-            b"time" => event.time = int(tokens, "time")?,
-            b"index" => event.index = int(tokens, "index")?,
-            b"version" => event.version = int(tokens, "version")?,
-            b"start" => event.span.0 = int(tokens, "start")?,
-            b"end" => event.span.1 = int(tokens, "end")?,
+            b"time" => set(&mut event.time, int(tokens, "time")?, twice)?,
+            b"index" => set(&mut event.index, int(tokens, "index")?, twice)?,
+            b"version" => set(&mut event.version, int(tokens, "version")?, twice)?,
+            b"start" => set(&mut event.span.0, int(tokens, "start")?, twice)?,
+            b"end" => set(&mut event.span.1, int(tokens, "end")?, twice)?,
             _ => tokens.skip()?,
         }
     }
@@ -446,12 +476,26 @@ fn fields<'a>(tokens: &mut Tokens<'a>, base: usize, line: u32, at: usize) -> Res
     found.event.f = match f {
         Some(f) => f,
         None if found.event.process == Process::Nemesis => Cow::Borrowed(""),
+        None if found.event.may_disturb() => Cow::Borrowed(""),
         None => return Err(missing("f")),
     };
     if !whole && found.event.kind.is_none() {
         return Err(missing("type"));
     }
     Ok(found)
+}
+
+/// A field that was said already is not said again: nobody knows which one is meant.
+fn set<T>(
+    slot: &mut Option<T>,
+    value: impl Into<Option<T>>,
+    twice: impl Fn() -> Mistake,
+) -> Result<(), Mistake> {
+    if slot.is_some() {
+        return Err(twice());
+    }
+    *slot = value.into();
+    Ok(())
 }
 
 fn function<'a>(tokens: &mut Tokens<'a>) -> Result<Cow<'a, str>, Mistake> {
@@ -504,7 +548,8 @@ fn process_of<'a>(tokens: &mut Tokens<'a>) -> Result<Process<'a>, Mistake> {
     }
     Ok(match tokens.pull()? {
         Token::Int(number) => Process::Number(number),
-        Token::Keyword(_) => Process::Nemesis,
+        Token::Keyword("nemesis") => Process::Nemesis,
+        Token::Keyword(name) => Process::Keyword(name),
         Token::Text(name) if name == "nemesis" => Process::Nemesis,
         Token::Text(name) => Process::Name(name),
         _ => return Err(Mistake::new(begin, "a process is a number or a name", "")),
@@ -532,10 +577,12 @@ fn word(line: &[u8], from: usize) -> Option<(&[u8], usize)> {
 }
 
 fn log_process(word: &[u8]) -> Option<Process<'_>> {
-    if word.starts_with(b":") {
-        return Some(Process::Nemesis);
+    let word = std::str::from_utf8(word).ok()?;
+    match word.strip_prefix(':') {
+        Some("nemesis") => Some(Process::Nemesis),
+        Some(name) => Some(Process::Keyword(name)),
+        None => word.parse().ok().map(Process::Number),
     }
-    std::str::from_utf8(word).ok()?.parse().ok().map(Process::Number)
 }
 
 fn log_fields<'a>(

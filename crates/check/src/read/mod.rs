@@ -168,7 +168,10 @@ fn group(shape: Shape, tokens: &mut Tokens<'_>, values: &mut Values, depth: u32)
             }
             let mut pairs: Vec<_> = members.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
             pairs.sort_by_key(|pair| pair.0);
-            pairs.dedup_by_key(|pair| pair.0);
+            if let Some(same) = pairs.windows(2).find(|same| same[0].0 == same[1].0) {
+                let what = format!("the map has the key {} twice", values.show(same[0].0));
+                return Err(Mistake::new(begin, what, "which one is it?"));
+            }
             values.intern(Datum::Map(pairs.into()))
         }
     })
@@ -199,6 +202,11 @@ enum Doing {
     Gone,
 }
 
+/// A keyword among the names of processes: `:b` is not `"b"`.
+fn keyword(name: &str) -> Box<str> {
+    format!(":{name}").into()
+}
+
 /// Pairs invocations with completions.
 #[derive(Debug, Default)]
 struct Pairing {
@@ -221,7 +229,7 @@ struct Pairing {
 impl Sink for Pairing {
     fn event(&mut self, event: Event<'_>) -> Result<(), Mistake> {
         self.in_order(&event)?;
-        if event.process == Process::Nemesis {
+        if event.process == Process::Nemesis || (event.may_disturb() && !self.is_open(&event.process)) {
             return self.shade(&event);
         }
         let process = self.process(&event.process);
@@ -288,6 +296,10 @@ impl Pairing {
                 let found = *self.names.or_insert_with((&**name).into(), || next);
                 (found, (found == next).then(|| self.history.values.intern(Datum::Text((&**name).into()))))
             }
+            Process::Keyword(name) => {
+                let found = *self.names.or_insert_with(keyword(name), || next);
+                (found, (found == next).then(|| self.history.values.intern(Datum::Keyword((*name).into()))))
+            }
             Process::Nemesis => (next, None),
         };
         if let Some(name) = name {
@@ -295,6 +307,13 @@ impl Pairing {
             self.history.processes.push(name);
         }
         found
+    }
+
+    /// True where a keyword asked for something that is not told yet.
+    fn is_open(&self, process: &Process<'_>) -> bool {
+        let Process::Keyword(name) = process else { return false };
+        let known = self.names.get(&keyword(name));
+        known.is_some_and(|&process| matches!(self.doing[process as usize], Doing::Open(_)))
     }
 
     fn function(&mut self, name: &str) -> Value {

@@ -117,6 +117,14 @@ impl Sink for Feeding {
                 let value = self.builder.values().intern(Datum::Text((&**name).into()));
                 self.builder.element(value)
             }
+            Process::Keyword(name) => {
+                let value = self.builder.values().intern(Datum::Keyword((*name).into()));
+                let process = self.builder.element(value);
+                if event.may_disturb() && !self.builder.is_open(process) {
+                    return Ok(());
+                }
+                process
+            }
         };
         let Some(kind) = event.kind else {
             return Err(mistake(
@@ -125,6 +133,11 @@ impl Sink for Feeding {
                 "each has process, type, f and value",
             ));
         };
+        if kind == Kind::Invoke && self.builder.is_gone(process) {
+            let what =
+                format!("process {} acts after a transaction of unknown outcome", self.builder.show(process));
+            return Err(mistake(event.at, what, "after :info go on under a new process number"));
+        }
         if let Some(raw) = event.value {
             self.transaction(raw, kind == Kind::Ok)?;
         } else if kind == Kind::Ok {
@@ -390,6 +403,12 @@ mod tests {
             ("{:process 0 :type :invoke :f :txn :value [[:w 1 2]]}", 43, "in a history of lists"),
             ("{:process 0 :type :invoke :f :txn :value [[:r 1 nil 3]]}", 52, "more than three"),
             ("{:process 0 :type :ok :f :txn :value [[:r 1 nil]]}", 1, "did not invoke"),
+            ("{:process :b :type :ok :f :txn :value [[:r 1 nil]]}", 1, "process b completes"),
+            (
+                "{:process 0 :type :invoke :f :txn :value [[:append 1 1]]} {:process 0 :type :info :f :txn} {:process 0 :type :invoke :f :txn :value [[:r 1 nil]]}",
+                92,
+                "process 0 acts after a transaction of unknown outcome",
+            ),
         ] {
             let bad = read(text.as_bytes(), Model::ListAppend).map(|_| ()).unwrap_err();
             assert!(bad.what.contains(what), "{text}: {bad:?}");

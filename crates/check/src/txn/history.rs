@@ -305,6 +305,8 @@ pub struct Builder {
     scratch: Vec<Micro>,
     lists: Vec<Element>,
     open: Vec<Option<Open>>,
+    /// By process: it ended with a transaction of unknown outcome.
+    gone: Vec<bool>,
     spare: Vec<Vec<Micro>>,
     process_ids: Table<Element, u32>,
     elements: Table<Value, Element>,
@@ -462,6 +464,7 @@ impl Builder {
         }
         self.settle(outcome == Outcome::Ok);
         self.place(open.id, outcome)?;
+        self.gone[at] = outcome == Outcome::Info;
         if outcome == Outcome::Ok {
             self.history.txns[open.id as usize].after = self.history.groups.len() as u32;
             self.completed = true;
@@ -529,11 +532,27 @@ impl Builder {
         Micro::new(micro.key() as u32, Act::Odd(self.history.odd.len() as u32 - 1))
     }
 
+    /// True while a transaction of the process is open.
+    pub fn is_open(&self, process: Element) -> bool {
+        self.process_ids.get(&process).is_some_and(|&at| self.open[at as usize].is_some())
+    }
+
+    /// True where the process ended with a transaction of unknown outcome. Readers let it begin no other; here it may.
+    pub fn is_gone(&self, process: Element) -> bool {
+        self.process_ids.get(&process).is_some_and(|&at| self.gone[at as usize])
+    }
+
+    /// The name of a process, for a mistake of its own.
+    pub fn show(&self, process: Element) -> String {
+        self.history.show(process)
+    }
+
     fn process(&mut self, process: Element) -> usize {
-        let (names, open) = (&mut self.history.processes, &mut self.open);
+        let (names, open, gone) = (&mut self.history.processes, &mut self.open, &mut self.gone);
         *self.process_ids.or_insert_with(process, || {
             names.push(process);
             open.push(None);
+            gone.push(false);
             names.len() as u32 - 1
         }) as usize
     }

@@ -240,11 +240,15 @@ fn rest(level: Level, judged: &Judged) -> Verdict {
     }
 }
 
-/// What the search for an order refuted: the witness is the level's own core.
+/// What the search for an order refuted: the witness is the level's own core. Without predicates repeatable read forbids all cycles that
+/// serializability does, and what else that forbids keeps the search from being made.
 fn refute_settled(verdicts: &mut [(Level, Verdict)], judged: &Judged) {
+    let follows = |level: Level, refuted: Level| {
+        level.includes(refuted) || (level.name() == "repeatable-read" && refuted.name() == "serializable")
+    };
     for (refuted, _) in judged.settled.iter().filter(|(_, settled)| *settled == Settled::Fails) {
         for (level, verdict) in verdicts.iter_mut() {
-            if level.includes(*refuted) && !matches!(verdict, Verdict::Refuted(_)) {
+            if follows(*level, *refuted) && !matches!(verdict, Verdict::Refuted(_)) {
                 *verdict = Verdict::Refuted(crate::verdict::Witness {
                     kind: format!("not {}", refuted.name()),
                     words:

@@ -1,8 +1,9 @@
 //! Cores of histories that break a level: small, guilty of the same, and nothing to leave out.
 
 use quorate_check::budget::Budget;
+use quorate_check::history::Outcome;
 use quorate_check::txn::generate::{Chance, Isolation, Plan, history};
-use quorate_check::txn::history::History;
+use quorate_check::txn::history::{Builder, History};
 use quorate_check::txn::levels::Level;
 use quorate_check::txn::part::{Kept, Parts};
 use quorate_check::txn::shrink::{Core, core};
@@ -136,13 +137,20 @@ fn a_core_keeps_the_numbers_of_the_history() {
 /// need not know what came before it.
 #[test]
 fn parts_keep_sessions_apart() {
-    let text = "{:process 0 :type :invoke :f :txn :value [[:append 1 1]]}
-        {:process 0 :type :ok :f :txn :value [[:append 1 1]]}
-        {:process 0 :type :invoke :f :txn :value [[:append 2 1]]}
-        {:process 0 :type :info :f :txn :value [[:append 2 1]]}
-        {:process 0 :type :invoke :f :txn :value [[:r 1 nil]]}
-        {:process 0 :type :ok :f :txn :value [[:r 1 []]]}";
-    let history = quorate_check::txn::feed::read(text.as_bytes(), Model::ListAppend).unwrap();
+    // Readers refuse such a history; the builder takes it.
+    let mut builder = Builder::new();
+    let (process, keys, one) = (builder.int(0), [builder.int(1), builder.int(2)], builder.int(1));
+    for (key, outcome) in [(keys[0], Outcome::Ok), (keys[1], Outcome::Info)] {
+        builder.append(key, one);
+        builder.invoke(process).unwrap();
+        builder.append(key, one);
+        builder.complete(process, outcome).unwrap();
+    }
+    builder.unknown(keys[0]);
+    builder.invoke(process).unwrap();
+    builder.list(keys[0], &[]);
+    builder.complete(process, Outcome::Ok).unwrap();
+    let history = builder.finish().unwrap();
     let level = Level::named("strong-session-serializable").unwrap();
     assert_eq!(kind(&judge(&history, Model::ListAppend), level), None, "the whole is innocent");
     let parts = Parts::new(&history, Model::ListAppend);

@@ -9,7 +9,9 @@
 use super::work::{self, Found, Judgement, Summary};
 use super::{Args, Exit, print};
 use crate::report::{self, Problem};
+use quorate_check::invariants::Invariant;
 use quorate_check::read::{BadInput, Reader};
+use quorate_check::txn::Model;
 use quorate_check::value::Value;
 use quorate_check::verdict::Verdict;
 use std::fs::File;
@@ -31,6 +33,11 @@ pub(super) fn run(args: &Args) -> Result<Exit, Problem> {
         let hint =
             "name a model of single objects, as --model register; transactions are judged when all are there";
         return Err(Problem::new(report::Exit::Usage, "--follow needs a --model", hint));
+    }
+    let name = args.model.as_deref().unwrap_or_default();
+    if Invariant::named(name).is_some() || Model::named(name).is_some() {
+        let what = format!("--follow judges single objects and promises, and {name} only when all is there");
+        return Err(Problem::new(report::Exit::Usage, what, "leave --follow out when the run is over"));
     }
     work::check_names(args)?;
     let early = work::early(args).map_err(|bad| Problem::new(report::Exit::Usage, bad.what, bad.hint))?;

@@ -3,6 +3,7 @@
 use crate::report::{Exit, Problem};
 use quorate_check::history::History;
 use quorate_check::read::{BadInput, Reader};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -23,13 +24,13 @@ pub(super) fn files(given: &[PathBuf], expected: Option<&Path>) -> Result<Vec<Fi
     let mut files = Vec::new();
     for path in given {
         if path.is_dir() {
-            let before = files.len();
-            folder(path, expected, &mut files, 0)?;
-            if files.len() == before {
+            let found = Walk::through(path, expected)?;
+            if found.is_empty() {
                 let hint =
                     format!("histories end in {}", ENDINGS.map(|ending| format!(".{ending}")).join(", "));
                 return Err(Problem::new(Exit::Usage, format!("no history in {}", path.display()), hint));
             }
+            files.extend(found.into_iter().map(|path| File { path, by_chance: true }));
         } else {
             files.push(File { path: path.clone(), by_chance: false });
         }
@@ -37,24 +38,80 @@ pub(super) fn files(given: &[PathBuf], expected: Option<&Path>) -> Result<Vec<Fi
     Ok(files)
 }
 
-fn folder(path: &Path, expected: Option<&Path>, files: &mut Vec<File>, depth: u32) -> Result<(), Problem> {
-    let cannot = |error| Problem::new(Exit::Usage, format!("cannot read {}: {error}", path.display()), "");
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(path)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
-        .map_err(cannot)?;
-    entries.sort();
-    for entry in entries {
-        let ending = entry.extension().and_then(|ending| ending.to_str()).unwrap_or("");
-        if entry.is_dir() {
-            // A ring of links would have no end.
-            if depth < 32 {
-                folder(&entry, expected, files, depth + 1)?;
+/// A folder, file by file. Links come last, and only where what they name was not met already: Jepsen names the newest run so.
+struct Walk<'a> {
+    expected: Option<&'a Path>,
+    found: Vec<PathBuf>,
+    links: Vec<PathBuf>,
+    /// What was met, by its true path.
+    met: BTreeSet<PathBuf>,
+}
+
+/// What a run of Jepsen leaves: its history, in the first of three forms that is there, and by what else a run is known.
+const HISTORIES: [&str; 3] = ["history.edn", "history.txt", "jepsen.log"];
+const BESIDE: [&str; 3] = ["results.edn", "test.jepsen", "test.fressian"];
+
+impl<'a> Walk<'a> {
+    fn through(path: &Path, expected: Option<&'a Path>) -> Result<Vec<PathBuf>, Problem> {
+        let mut walk = Self { expected, found: Vec::new(), links: Vec::new(), met: BTreeSet::new() };
+        walk.folder(path)?;
+        let mut next = 0;
+        while let Some(link) = walk.links.get(next).cloned() {
+            next += 1;
+            if link.is_dir() { walk.folder(&link)? } else { walk.file(link) }
+        }
+        Ok(walk.found)
+    }
+
+    /// False where it was met before. What cannot be resolved is told when it is read.
+    fn is_new(&mut self, path: &Path) -> bool {
+        self.met.insert(path.canonicalize().unwrap_or_else(|_| path.to_owned()))
+    }
+
+    fn folder(&mut self, path: &Path) -> Result<(), Problem> {
+        if !self.is_new(path) {
+            return Ok(());
+        }
+        let cannot =
+            |error| Problem::new(Exit::Usage, format!("cannot read {}: {error}", path.display()), "");
+        let mut entries: Vec<PathBuf> = std::fs::read_dir(path)
+            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+            .map_err(cannot)?;
+        entries.sort();
+        if let Some(history) = history_of_run(&entries) {
+            self.file(history);
+            for entry in entries {
+                self.is_new(&entry);
             }
-        } else if ENDINGS.contains(&ending) && expected != Some(&entry) {
-            files.push(File { path: entry, by_chance: true });
+            return Ok(());
+        }
+        for entry in entries {
+            if entry.is_symlink() {
+                self.links.push(entry);
+            } else if entry.is_dir() {
+                self.folder(&entry)?;
+            } else {
+                self.file(entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: PathBuf) {
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or("");
+        let result = path.file_name().is_some_and(|name| name == BESIDE[0]);
+        if ENDINGS.contains(&ending) && !result && self.expected != Some(&path) && self.is_new(&path) {
+            self.found.push(path);
         }
     }
-    Ok(())
+}
+
+/// The one history of a run of Jepsen, where a folder is one: its other files say the same again, or are of the nodes.
+fn history_of_run(entries: &[PathBuf]) -> Option<PathBuf> {
+    let has = |name: &&str| entries.iter().any(|entry| entry.file_name().is_some_and(|this| this == *name));
+    let known = HISTORIES.iter().chain(&BESIDE).filter(|name| has(name)).count();
+    let first = HISTORIES.iter().find(|name| has(name)).filter(|_| known > 1)?;
+    entries.iter().find(|entry| entry.file_name().is_some_and(|this| this == *first)).cloned()
 }
 
 /// Why a file was not read to its end.

@@ -76,8 +76,8 @@ pub(super) fn paint() -> (&'static str, &'static str, &'static str, &'static str
 pub(super) fn sentence(args: &Args, judgement: &Judgement) -> String {
     let size = size(args, judgement);
     let one = |level: &str, verdict: &Verdict| match verdict {
-        Verdict::Proved { by } => format!("it is {level}, says {by}"),
-        Verdict::Refuted(witness) => format!("it is not {level}, says {}", witness.by),
+        Verdict::Proved { by } => format!("{}, says {by}", claim(level, true)),
+        Verdict::Refuted(witness) => format!("{}, says {}", claim(level, false), witness.by),
         Verdict::Unknown { why } | Verdict::NotRefuted { why } | Verdict::Unsupported { why } => why.clone(),
     };
     let mut verdicts = judgement.verdicts();
@@ -87,14 +87,32 @@ pub(super) fn sentence(args: &Args, judgement: &Judgement) -> String {
     }
 }
 
+/// That something is, or is not, what a level asks. Some levels are named by what a history is, others by what it keeps.
+fn claim(level: &str, holds: bool) -> String {
+    match (level, holds) {
+        ("linearizable" | "sequential" | "causal", true) => format!("it is {level}"),
+        ("linearizable" | "sequential" | "causal", false) => format!("it is not {level}"),
+        (_, true) => format!("{level} holds"),
+        (_, false) => format!("{level} does not hold"),
+    }
+}
+
 /// Of several levels the least that are refuted, and the most that are not.
 fn borders(judgement: &Judgement) -> String {
     if !judgement.promises.is_empty() {
         let broken = |(_, verdict): &&(&str, Verdict)| matches!(verdict, Verdict::Refuted(_));
         let names: Vec<&str> = judgement.promises.iter().filter(broken).map(|(name, _)| *name).collect();
-        return match &names[..] {
-            [] => format!("all {} promises are kept", judgement.promises.len()),
-            names => format!("broken: {}", names.join(", ")),
+        let open = judgement.promises.iter().filter_map(|(_, verdict)| match verdict {
+            Verdict::Unknown { why } | Verdict::NotRefuted { why } | Verdict::Unsupported { why } => {
+                Some(why)
+            }
+            _ => None,
+        });
+        let (all, open) = (judgement.promises.len(), open.collect::<Vec<_>>());
+        return match (&names[..], &open[..]) {
+            ([], []) => format!("all {all} promises are kept"),
+            ([], [why, ..]) => format!("{} of {all} promises are open: {why}", open.len()),
+            (names, _) => format!("broken: {}", names.join(", ")),
         };
     }
     let (least, most) = sessions::borders(&judgement.levels);

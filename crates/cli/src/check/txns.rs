@@ -202,6 +202,37 @@ impl Judged {
         }
     }
 
+    /// Which levels are refuted, which are proved, and which are neither: the outermost of each.
+    fn borders(&self) {
+        let of = |is: fn(&Verdict) -> bool| -> Vec<Level> {
+            let these = self.report.verdicts.iter().filter(|(_, verdict)| is(verdict));
+            these.map(|(level, _)| *level).collect()
+        };
+        let refuted = of(|verdict| matches!(verdict, Verdict::Refuted(_)));
+        let proved = of(|verdict| matches!(verdict, Verdict::Proved { .. }));
+        let open = of(|verdict| !matches!(verdict, Verdict::Refuted(_) | Verdict::Proved { .. }));
+        let unseen = of(|verdict| matches!(verdict, Verdict::Unknown { .. } | Verdict::Unsupported { .. }));
+        if unseen.len() == self.report.verdicts.len() {
+            return;
+        }
+        let tell = |what: &str, outermost: &[Level], more: usize, which: &str| {
+            let more = if more > outermost.len() { format!(", and all {which}") } else { String::new() };
+            if !outermost.is_empty() {
+                say(&format!("  {what}: {}{more}", names(outermost)));
+            }
+        };
+        tell("refuted", &Level::minimal(&refuted), refuted.len(), "that is stronger");
+        tell("proved", &Level::maximal(&proved), proved.len(), "that is weaker");
+        let outermost = Level::maximal(&open);
+        let more = match open.len() - outermost.len() {
+            0 => String::new(),
+            more => format!(", and {more} weaker ones (--explain names them)"),
+        };
+        if !open.is_empty() {
+            say(&format!("  neither refuted nor proved: {}{more}", names(&outermost)));
+        }
+    }
+
     fn tell_core(&self, core: &Core) {
         let minimal = if core.minimal {
             "none of them, and no key, can be left out"
@@ -243,7 +274,10 @@ impl Told for Judged {
         match self.report.verdict(self.level) {
             Verdict::Proved { by } => format!("it is {level}, says {by} {}", self.size()),
             Verdict::Refuted(witness) => {
-                format!("it is not {level}: {}, says {} {}", witness.kind, witness.by, self.size())
+                // A search knows no name of an anomaly.
+                let kind = Some(&witness.kind).filter(|kind| **kind != format!("not {level}"));
+                let kind = kind.map_or(String::new(), |kind| format!(": {kind}"));
+                format!("it is not {level}{kind}, says {} {}", witness.by, self.size())
             }
             Verdict::NotRefuted { why } => {
                 format!("{level} is not refuted, and not proved: {why} {}", self.size())
@@ -256,16 +290,7 @@ impl Told for Judged {
         for note in &self.report.notes {
             say(&format!("  note: {note}"));
         }
-        let (refuted, open) = (self.report.minimal_refuted(), self.report.maximal_unrefuted());
-        if !refuted.is_empty() {
-            say(&format!("  the weakest levels that are refuted: {}", names(&refuted)));
-        }
-        let judged = |(_, verdict): &(_, Verdict)| {
-            !matches!(verdict, Verdict::Unknown { .. } | Verdict::Unsupported { .. })
-        };
-        if !open.is_empty() && self.report.verdicts.iter().any(judged) {
-            say(&format!("  the strongest that are not: {}", names(&open)));
-        }
+        self.borders();
         for finding in &self.report.findings {
             let count = if finding.count > 1 { format!(" ({} times)", finding.count) } else { String::new() };
             say(&format!("  {}{count}: {}", finding.anomaly.name(), finding.anomaly.meaning()));

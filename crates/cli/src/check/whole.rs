@@ -46,7 +46,7 @@ impl Asks for Invariant {
         let deadline = began + Duration::from_secs_f64(args.time);
         let mut history = input::read(path, deadline)?;
         // Banks read whole maps and sets whole lists: only what looks like pairs everywhere is split.
-        if args.tuples.unwrap_or(false) {
+        if args.tuples.unwrap_or_else(|| history.has_tuples()) {
             history.split_tuples();
         }
         let initial = match args.initial.as_deref() {
