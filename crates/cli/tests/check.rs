@@ -309,7 +309,6 @@ fn what_a_stranger_tried() {
     );
 }
 
-<<<<<<< HEAD
 /// Claim: a beginning is not held against a whole that mends it: a record that is polled later, a read whose write is invoked later.
 #[test]
 fn what_comes_later_may_mend_a_beginning() {
@@ -382,7 +381,8 @@ fn times_that_touch_are_an_order_within_a_process() {
     folder.write("fine.jsonl", &(fine + &row(1, "read", "null", 1, 9) + &row(1, "read", "1", 9, 12)));
     let (code, out, _) = check(&folder.0, &["fine.jsonl", "--model", "register"]);
     assert_eq!(code, 0, "{out}");
-=======
+}
+
 /// Claim: what was not looked at is not said to hold, and who is named by a keyword is judged.
 #[test]
 fn nothing_is_judged_by_half() {
@@ -493,5 +493,4 @@ fn words_say_what_is_meant() {
     let (code, out, _) = run(&["late.edn", "-m", "rw-register", "-l", "serializable", "--complete"]);
     assert!(code == 0 && out.contains("it is serializable") && out.contains("proved: "), "{code} {out}");
     assert!(!out.contains("strongest that are not"), "{out}");
->>>>>>> verdicts
 }

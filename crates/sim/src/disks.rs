@@ -186,15 +186,15 @@ impl World {
         self.bears_lies() && !self.places.iter().any(|place| place.harmed)
     }
 
-    /// See [`World::lost_a_voter`]. Asked before a group without a leader is held against the core.
-    pub(crate) fn beyond_help(&self, shard: ShardId) -> bool {
-        shard != KV && self.lost_a_voter(shard)
-    }
-
+    /// What is not promised, asked before a group without a leader is held against the core; never so of the key-value space.
+    ///
     /// A voter of a group has no replica, and never gets one: it was removed before it was taken back without its disk, or before it heard
     /// of the group at all, and is told of no group any more. Nobody is elected then who needs the word of all, since others withhold
     /// and the rest are no majority: their power went, with torn tails, before the group had followed the removal (seeds 39, 63).
-    fn lost_a_voter(&self, shard: ShardId) -> bool {
+    pub(crate) fn beyond_help(&self, shard: ShardId) -> bool {
+        if shard == KV {
+            return false;
+        }
         let cores = || self.places.iter().filter_map(|place| Some((place.id, place.core(shard)?)));
         let Some((_, newest)) = cores().max_by_key(|(_, raft)| raft.last()) else { return false };
         let (group, members) = (newest.membership(), self.members());

@@ -3,7 +3,7 @@
 use super::{Run, answered};
 use crate::tables::{ENDERS, TABLE, Tables, check_ends, check_feed, check_index};
 use crate::trace::What;
-use crate::world::{KV, Script};
+use crate::world::Script;
 use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId, ShardId};
 use quorate_node::api::{Answer, Failure, Request};
@@ -206,7 +206,7 @@ impl Run {
         if !tables.is_made() {
             return Ok(());
         }
-        let lost = |shard| shard != KV && self.world.beyond_help(shard);
+        let lost = |shard| self.world.beyond_help(shard);
         let others = crate::world::others(self.world.knobs.groups);
         if lost(tables.shard()) || tables.is_across() && others.into_iter().any(lost) {
             self.world.counts.add("groups left without a leader, beyond what is promised");
