@@ -139,6 +139,8 @@ fn what_cannot_be_run_is_refused_with_3_and_a_hint() {
     for (report, more, word) in [
         ("a", &["--workload", "nonsense"][..], "no workload is called nonsense"),
         ("b", &["--nemesis", "nonsense"], "no nemesis is called nonsense"),
+        ("b", &["--nemesis", "none,kill"], "--nemesis none stands alone"),
+        ("b", &["--nemesis", "pause,all"], "--nemesis all stands alone"),
         ("c", &["--target", "nonsense"], "no target is called nonsense"),
         ("d", &["--binary", "/nowhere/quorate"], "is no program"),
         ("d", &["--binary", "/etc/passwd"], "cannot be run"),
@@ -153,6 +155,7 @@ fn what_cannot_be_run_is_refused_with_3_and_a_hint() {
         let (code, said) = verify(&scratch, report, more);
         assert_eq!(code, 3, "{said}");
         assert!(said.contains(word), "{word}: {said}");
+        assert!(!said.contains("report in"), "nothing is begun: {said}");
     }
     // This is no build that fails by order, which its nodes tell; nothing is left, so that the corrected command may name the same folder.
     let (code, said) = verify(&scratch, "p", &["--nemesis", "power-loss"]);
@@ -167,7 +170,7 @@ fn what_cannot_be_run_is_refused_with_3_and_a_hint() {
 }
 
 /// A run that goes on until it is ended.
-fn endless(scratch: &Scratch) -> (Child, String) {
+fn endless(scratch: &Scratch, more: &[&str]) -> (Child, String) {
     let folder = scratch.path("r");
     let args = [
         "verify",
@@ -182,7 +185,8 @@ fn endless(scratch: &Scratch) -> (Child, String) {
         "--clients",
         "2",
     ];
-    let run = quorate(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let run =
+        quorate(&[&args[..], more].concat()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     // A node is stopped: that one would not notice that its starter is gone.
     eventually("a node is paused", || stopped(&folder));
     (run, folder)
@@ -212,7 +216,7 @@ fn nothing_stands(folder: &str) {
 #[test]
 fn nothing_is_left_after_ctrl_c() {
     let scratch = Scratch::new("verify-int");
-    let (mut run, folder) = endless(&scratch);
+    let (mut run, folder) = endless(&scratch, &[]);
     kill_process(Pid::from_child(&run), Signal::INT).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(2));
     nothing_stands(&folder);
@@ -221,7 +225,7 @@ fn nothing_is_left_after_ctrl_c() {
 #[test]
 fn nothing_is_left_after_kill_9() {
     let scratch = Scratch::new("verify-kill");
-    let (mut run, folder) = endless(&scratch);
+    let (mut run, folder) = endless(&scratch, &[]);
     run.kill().unwrap();
     run.wait().unwrap();
     nothing_stands(&folder);

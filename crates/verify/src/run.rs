@@ -97,9 +97,7 @@ pub type Told = Rc<dyn Fn(&Progress)>;
 pub fn run(plan: &Plan, told: Told) -> Result<Report, Trouble> {
     // Nodes and clients may have other working directories.
     let plan = &Plan { report: std::path::absolute(&plan.report)?, ..plan.clone() };
-    catalog::fits(plan)?;
-    let target = Target::of(plan)?;
-    empty(&plan.report)?;
+    let target = fitting(plan)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let standing = Rc::new(RefCell::new(Standing::create(&plan.report)?));
@@ -147,6 +145,18 @@ pub fn run(plan: &Plan, told: Told) -> Result<Report, Trouble> {
         }
         done
     })
+}
+
+/// Says what is wrong with a plan before anything is begun.
+pub fn ready(plan: &Plan) -> Result<(), Trouble> {
+    fitting(plan).map(drop)
+}
+
+fn fitting(plan: &Plan) -> Result<Target, Trouble> {
+    catalog::fits(plan)?;
+    let target = Target::of(plan)?;
+    empty(&plan.report)?;
+    Ok(target)
 }
 
 /// A directory for the report, new or empty.
