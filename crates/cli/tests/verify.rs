@@ -233,6 +233,32 @@ fn nothing_is_left_after_kill_9() {
     assert_eq!((code, said.trim()), (0, "nothing was left"));
 }
 
+/// A server that is killed leaves its shared memory to whoever starts it again; of a run nobody does.
+#[test]
+fn nothing_is_left_of_postgres_after_kill_9() {
+    if !has_postgres() {
+        return;
+    }
+    let scratch = Scratch::new("verify-kill-pg");
+    let (mut run, folder) = endless(&scratch, &["--target", "postgres", "--workload", "append"]);
+    let mut nodes = std::fs::read_dir(Path::new(&folder).join("data")).unwrap();
+    let data = nodes.next().unwrap().unwrap().path();
+    let note = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    let segment: Vec<&str> = note.lines().nth(6).unwrap_or_default().split_ascii_whitespace().collect();
+    let stands = || {
+        let table = std::fs::read_to_string("/proc/sysvipc/shm").unwrap();
+        let is_it = |row: &str| row.split_ascii_whitespace().take(2).eq(segment.iter().copied());
+        table.lines().any(is_it)
+    };
+    let stood = stands();
+    let within = std::fs::read_dir(data.join("pg_dynshmem")).map_or(0, Iterator::count);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    nothing_stands(&folder);
+    assert!(stood && !stands(), "{note}");
+    assert!(within > 0, "what is shared besides lies in its own directory, and not in /dev/shm");
+}
+
 #[test]
 fn a_system_that_runs_is_paused_and_left_as_it_was() {
     let scratch = Scratch::new("verify-pids");

@@ -20,7 +20,7 @@ use crate::report::{Report, history_file};
 use crate::standing::Standing;
 use crate::target::{self, Cluster, Target};
 use crate::worker::Orders;
-use crate::{catalog, workload};
+use crate::{catalog, memory, workload};
 use quorate_base::Rng;
 use rustix::process::Signal;
 use std::cell::{Cell, RefCell};
@@ -125,6 +125,11 @@ pub fn run(plan: &Plan, told: Told) -> Result<Report, Trouble> {
         };
         scene.clients.clear();
         scene.cluster.stop().await;
+        // Of a server that had to be killed.
+        let (_, left) = memory::release(&plan.report.join("data"));
+        scene
+            .findings
+            .extend(left.into_iter().map(|why| Finding::new("run", "clean", Verdict::Unknown, why)));
         let done = played.and_then(|()| scene.report());
         // What was found, or what stopped the run, may be seen in the data.
         let needed = match &done {
