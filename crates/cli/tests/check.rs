@@ -419,6 +419,25 @@ fn words_say_what_is_meant() {
     let (code, out, _) = run(&["late.edn", "-m", "rw-register", "-l", "serializable", "--complete"]);
     assert!(code == 0 && out.contains("it is serializable") && out.contains("proved: "), "{code} {out}");
     assert!(!out.contains("strongest that are not"), "{out}");
+    // Of either order of 1 one reader overlooks a write whose writer overlooked its own: only the search sees both.
+    let ends = [
+        ("[:w 1 1] [:r 4 nil]", "[:w 1 1] [:r 4 nil]"),
+        ("[:w 1 2] [:r 3 nil]", "[:w 1 2] [:r 3 nil]"),
+        ("[:r 1 nil] [:w 3 1]", "[:r 1 1] [:w 3 1]"),
+        ("[:r 1 nil] [:w 4 1]", "[:r 1 2] [:w 4 1]"),
+    ];
+    let event = |(process, kind, value): (usize, &str, &str)| {
+        format!("{{:process {process} :type :{kind} :f :txn :value [{value}]}}\n")
+    };
+    let begun = ends.iter().enumerate().map(|(process, (asked, _))| event((process, "invoke", asked)));
+    let ended = ends.iter().enumerate().map(|(process, (_, told))| event((process, "ok", told)));
+    folder.write("skew.edn", &begun.chain(ended).collect::<String>());
+    let (code, out, _) = run(&["skew.edn", "-m", "rw-register", "-l", "serializable", "--complete"]);
+    assert!(code == 1 && out.contains("it is not serializable, says search"), "{code} {out}");
+    assert!(
+        out.contains("refuted: repeatable-read, and all") && out.contains("proved: strong-snapshot"),
+        "{out}"
+    );
 }
 
 /// Claim: `quorate check` reads the histories of `quorate verify` as its page says.
