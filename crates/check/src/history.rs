@@ -154,6 +154,15 @@ impl History {
         }
     }
 
+    /// From here on operations of a function are told under another name: what they were translated from.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        let Some(from) = self.values.find(&Datum::Keyword(from.into())) else { return };
+        let to = self.values.intern(Datum::Keyword(to.into()));
+        for operation in self.operations.iter_mut().filter(|operation| operation.f == from) {
+            operation.f = to;
+        }
+    }
+
     /// True where every value is a pair of a key and a value of that key, as Jepsen's independent workloads write them: even
     /// operations without an argument are invoked with one.
     pub fn has_tuples(&self) -> bool {

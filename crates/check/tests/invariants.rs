@@ -39,6 +39,10 @@ fn banks() {
         ("{0 -3, 1 23}", "20", &["negative-value"]),
         ("{0 nil, 1 20}", "20", &["nil-balance"]),
         ("{0 20}", "{0 10, 1 10}", &["unexpected-accounts"]),
+        ("[7 13]", "{0 10, 1 10}", &[]),
+        ("[7 13]", "20", &[]),
+        ("[7 12]", "{0 10, 1 10}", &["wrong-total"]),
+        ("[20]", "{0 10, 1 10}", &["unexpected-accounts"]),
     ] {
         let report = look("bank", &read(seen), initial);
         assert_eq!(names(&report), found, "{seen}");
@@ -47,6 +51,17 @@ fn banks() {
     // Without a promise the first read is one.
     let two = one_by_one(&[("0", "read", "nil", "{0 1, 1 1}"), ("0", "read", "nil", "{0 1, 1 2}")]);
     assert_eq!(names(&look("bank", &two, "")), ["wrong-total"]);
+    let unopened = one_by_one(&[
+        ("0", "read", "nil", "[]"),
+        ("0", "read", "nil", "[1 1]"),
+        ("0", "read", "nil", "[0 2]"),
+    ]);
+    let report = look("bank", &unopened, "{0 1, 1 1}");
+    assert!(matches!(report.verdict, Verdict::Proved { .. }), "{report:?}");
+    assert!(
+        report.notes.iter().any(|note| note.contains("1 reads of a bank that was not open yet")),
+        "{report:?}"
+    );
     let none = one_by_one(&[("0", "transfer", "1", "nil")]);
     assert!(matches!(look("bank", &none, "").verdict, Verdict::Unknown { .. }), "nothing was seen");
 }

@@ -118,6 +118,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Ok(plan) => plan,
         Err(bad_plan) => return bad(&bad_plan),
     };
+    if let Err(trouble) = run::ready(&plan) {
+        return not_begun(args, &plan, &trouble);
+    }
     if !args.json {
         say(&format!("verify: seed {}, report in {}", plan.seed, plan.report.display()));
     }
@@ -128,13 +131,17 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
         Err(trouble) => {
             clear_line(args.json);
-            if args.report.is_none() && matches!(trouble, Trouble::Plan(_)) {
-                // It was made for a run that there was none of.
-                let _ = std::fs::remove_dir(&plan.report);
-            }
-            stopped(&trouble, &plan)
+            not_begun(args, &plan, &trouble)
         }
     }
+}
+
+fn not_begun(args: &Args, plan: &Plan, trouble: &Trouble) -> ExitCode {
+    if args.report.is_none() && matches!(trouble, Trouble::Plan(_)) {
+        // It was made for a run that there was none of.
+        let _ = std::fs::remove_dir(&plan.report);
+    }
+    stopped(trouble, plan)
 }
 
 /// A client of a run, hidden: it takes its orders on standard input.
@@ -158,6 +165,14 @@ fn told(done: Result<(), String>) -> ExitCode {
 }
 
 fn plan(args: &Args) -> Result<Plan, BadPlan> {
+    let alone = args.nemesis.iter().find(|name| matches!(name.as_str(), "none" | "all"));
+    if let Some(alone) = alone.filter(|_| args.nemesis.len() > 1) {
+        let what = format!("--nemesis {alone} stands alone, with no other beside it");
+        return Err(BadPlan::new(
+            what,
+            "none breaks nothing, all breaks everything: leave it out, or the others",
+        ));
+    }
     let nemeses = match &args.nemesis[..] {
         [] if !args.pids.is_empty() => catalog::UNDONE.map(str::to_string).to_vec(),
         [] => catalog::nemeses_of(&args.target),

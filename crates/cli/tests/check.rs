@@ -493,4 +493,68 @@ fn words_say_what_is_meant() {
     let (code, out, _) = run(&["late.edn", "-m", "rw-register", "-l", "serializable", "--complete"]);
     assert!(code == 0 && out.contains("it is serializable") && out.contains("proved: "), "{code} {out}");
     assert!(!out.contains("strongest that are not"), "{out}");
+    // Of either order of 1 one reader overlooks a write whose writer overlooked its own: only the search sees both.
+    let ends = [
+        ("[:w 1 1] [:r 4 nil]", "[:w 1 1] [:r 4 nil]"),
+        ("[:w 1 2] [:r 3 nil]", "[:w 1 2] [:r 3 nil]"),
+        ("[:r 1 nil] [:w 3 1]", "[:r 1 1] [:w 3 1]"),
+        ("[:r 1 nil] [:w 4 1]", "[:r 1 2] [:w 4 1]"),
+    ];
+    let event = |(process, kind, value): (usize, &str, &str)| {
+        format!("{{:process {process} :type :{kind} :f :txn :value [{value}]}}\n")
+    };
+    let begun = ends.iter().enumerate().map(|(process, (asked, _))| event((process, "invoke", asked)));
+    let ended = ends.iter().enumerate().map(|(process, (_, told))| event((process, "ok", told)));
+    folder.write("skew.edn", &begun.chain(ended).collect::<String>());
+    let (code, out, _) = run(&["skew.edn", "-m", "rw-register", "-l", "serializable", "--complete"]);
+    assert!(code == 1 && out.contains("it is not serializable, says search"), "{code} {out}");
+    assert!(
+        out.contains("refuted: repeatable-read, and all") && out.contains("proved: strong-snapshot"),
+        "{out}"
+    );
+}
+
+/// Claim: `quorate check` reads the histories of `quorate verify` as its page says.
+#[test]
+fn histories_of_verify_are_read() {
+    let folder = Scratch::new("check-verify");
+    let line = |process: u32, kind: &str, f: &str, rest: &str| {
+        format!("{{\"process\":{process},\"type\":\"{kind}\",\"f\":\"{f}\",{rest},\"node\":1}}\n")
+    };
+    let done = |process, f: &str, asked: &str, told: &str| {
+        line(process, "invoke", f, asked) + &line(process, "ok", f, told)
+    };
+    let run = |file: &str, args: &[&str]| check(&folder.0, &[&[file], args].concat());
+    let bank = |read: &str| {
+        [
+            done(0, "read-bank", "\"value\":null", "\"value\":[]"),
+            done(0, "open", "\"value\":[2,100]", "\"value\":[2,100]"),
+            done(1, "transfer", "\"value\":[0,1,3]", "\"value\":[0,1,3]"),
+            done(0, "read-bank", "\"value\":null", read),
+        ]
+        .concat()
+    };
+    folder.write("history-bank.jsonl", &bank("\"value\":[97,103]"));
+    folder.write("lost-bank.jsonl", &bank("\"value\":[97,100]"));
+    for initial in ["{0 100, 1 100}", "200"] {
+        let (code, out, err) = run("history-bank.jsonl", &["-m", "bank", "--initial", initial]);
+        assert!(code == 0 && out.contains("1 reads of a bank that was not open yet"), "{out}{err}");
+        assert_eq!(run("lost-bank.jsonl", &["-m", "bank", "--initial", initial]).0, 1);
+    }
+    let stale = |read: &str| {
+        done(0, "write", "\"key\":\"k\",\"value\":1", "\"key\":\"k\",\"value\":1")
+            + &done(1, "stale-read", "\"key\":\"k\",\"value\":null", read)
+    };
+    folder.write("history-stale.jsonl", &stale("\"key\":\"k\",\"value\":null"));
+    let (code, out, err) = run("history-stale.jsonl", &["-m", "register"]);
+    assert!(code == 1 && out.contains("process 1: stale-read \"k\" -> nil (line 3)"), "{out}{err}");
+    assert_eq!(run("history-stale.jsonl", &["-m", "register", "-l", "sequential"]).0, 0);
+    let lists = done(0, "again", "\"value\":null", "\"value\":true")
+        + &line(0, "invoke", "again", "\"value\":null")
+        + &line(0, "info", "again", "\"value\":null")
+        + &done(1, "txn", "\"value\":[[\"append\",\"x\",1]]", "\"value\":[[\"append\",\"x\",1]]")
+        + &done(1, "txn", "\"value\":[[\"r\",\"x\",null]]", "\"value\":[[\"r\",\"x\",[1]]]");
+    folder.write("history-table-append.jsonl", &lists);
+    let (code, out, err) = run("history-table-append.jsonl", &["-m", "list-append"]);
+    assert!(code == 0 && out.contains("2 transactions of 1 processes"), "{out}{err}");
 }

@@ -139,6 +139,8 @@ fn what_cannot_be_run_is_refused_with_3_and_a_hint() {
     for (report, more, word) in [
         ("a", &["--workload", "nonsense"][..], "no workload is called nonsense"),
         ("b", &["--nemesis", "nonsense"], "no nemesis is called nonsense"),
+        ("b", &["--nemesis", "none,kill"], "--nemesis none stands alone"),
+        ("b", &["--nemesis", "pause,all"], "--nemesis all stands alone"),
         ("c", &["--target", "nonsense"], "no target is called nonsense"),
         ("d", &["--binary", "/nowhere/quorate"], "is no program"),
         ("d", &["--binary", "/etc/passwd"], "cannot be run"),
@@ -153,6 +155,7 @@ fn what_cannot_be_run_is_refused_with_3_and_a_hint() {
         let (code, said) = verify(&scratch, report, more);
         assert_eq!(code, 3, "{said}");
         assert!(said.contains(word), "{word}: {said}");
+        assert!(!said.contains("report in"), "nothing is begun: {said}");
     }
     // This is no build that fails by order, which its nodes tell; nothing is left, so that the corrected command may name the same folder.
     let (code, said) = verify(&scratch, "p", &["--nemesis", "power-loss"]);
@@ -167,7 +170,7 @@ fn what_cannot_be_run_is_refused_with_3_and_a_hint() {
 }
 
 /// A run that goes on until it is ended.
-fn endless(scratch: &Scratch) -> (Child, String) {
+fn endless(scratch: &Scratch, more: &[&str]) -> (Child, String) {
     let folder = scratch.path("r");
     let args = [
         "verify",
@@ -182,7 +185,8 @@ fn endless(scratch: &Scratch) -> (Child, String) {
         "--clients",
         "2",
     ];
-    let run = quorate(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let run =
+        quorate(&[&args[..], more].concat()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     // A node is stopped: that one would not notice that its starter is gone.
     eventually("a node is paused", || stopped(&folder));
     (run, folder)
@@ -212,7 +216,7 @@ fn nothing_stands(folder: &str) {
 #[test]
 fn nothing_is_left_after_ctrl_c() {
     let scratch = Scratch::new("verify-int");
-    let (mut run, folder) = endless(&scratch);
+    let (mut run, folder) = endless(&scratch, &[]);
     kill_process(Pid::from_child(&run), Signal::INT).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(2));
     nothing_stands(&folder);
@@ -221,12 +225,38 @@ fn nothing_is_left_after_ctrl_c() {
 #[test]
 fn nothing_is_left_after_kill_9() {
     let scratch = Scratch::new("verify-kill");
-    let (mut run, folder) = endless(&scratch);
+    let (mut run, folder) = endless(&scratch, &[]);
     run.kill().unwrap();
     run.wait().unwrap();
     nothing_stands(&folder);
     let (code, said, _) = output(&["verify", "--heal", &folder]);
     assert_eq!((code, said.trim()), (0, "nothing was left"));
+}
+
+/// A server that is killed leaves its shared memory to whoever starts it again; of a run nobody does.
+#[test]
+fn nothing_is_left_of_postgres_after_kill_9() {
+    if !has_postgres() {
+        return;
+    }
+    let scratch = Scratch::new("verify-kill-pg");
+    let (mut run, folder) = endless(&scratch, &["--target", "postgres", "--workload", "append"]);
+    let mut nodes = std::fs::read_dir(Path::new(&folder).join("data")).unwrap();
+    let data = nodes.next().unwrap().unwrap().path();
+    let note = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    let segment: Vec<&str> = note.lines().nth(6).unwrap_or_default().split_ascii_whitespace().collect();
+    let stands = || {
+        let table = std::fs::read_to_string("/proc/sysvipc/shm").unwrap();
+        let is_it = |row: &str| row.split_ascii_whitespace().take(2).eq(segment.iter().copied());
+        table.lines().any(is_it)
+    };
+    let stood = stands();
+    let within = std::fs::read_dir(data.join("pg_dynshmem")).map_or(0, Iterator::count);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    nothing_stands(&folder);
+    assert!(stood && !stands(), "{note}");
+    assert!(within > 0, "what is shared besides lies in its own directory, and not in /dev/shm");
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod clock;
 mod door;
 mod judge;
 mod link;
+mod memory;
 mod nemesis;
 mod op;
 mod picture;

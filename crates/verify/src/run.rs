@@ -20,7 +20,7 @@ use crate::report::{Report, history_file};
 use crate::standing::Standing;
 use crate::target::{self, Cluster, Target};
 use crate::worker::Orders;
-use crate::{catalog, workload};
+use crate::{catalog, memory, workload};
 use quorate_base::Rng;
 use rustix::process::Signal;
 use std::cell::{Cell, RefCell};
@@ -97,9 +97,7 @@ pub type Told = Rc<dyn Fn(&Progress)>;
 pub fn run(plan: &Plan, told: Told) -> Result<Report, Trouble> {
     // Nodes and clients may have other working directories.
     let plan = &Plan { report: std::path::absolute(&plan.report)?, ..plan.clone() };
-    catalog::fits(plan)?;
-    let target = Target::of(plan)?;
-    empty(&plan.report)?;
+    let target = fitting(plan)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let standing = Rc::new(RefCell::new(Standing::create(&plan.report)?));
@@ -127,6 +125,11 @@ pub fn run(plan: &Plan, told: Told) -> Result<Report, Trouble> {
         };
         scene.clients.clear();
         scene.cluster.stop().await;
+        // Of a server that had to be killed.
+        let (_, left) = memory::release(&plan.report.join("data"));
+        scene
+            .findings
+            .extend(left.into_iter().map(|why| Finding::new("run", "clean", Verdict::Unknown, why)));
         let done = played.and_then(|()| scene.report());
         // What was found, or what stopped the run, may be seen in the data.
         let needed = match &done {
@@ -147,6 +150,18 @@ pub fn run(plan: &Plan, told: Told) -> Result<Report, Trouble> {
         }
         done
     })
+}
+
+/// Says what is wrong with a plan before anything is begun.
+pub fn ready(plan: &Plan) -> Result<(), Trouble> {
+    fitting(plan).map(drop)
+}
+
+fn fitting(plan: &Plan) -> Result<Target, Trouble> {
+    catalog::fits(plan)?;
+    let target = Target::of(plan)?;
+    empty(&plan.report)?;
+    Ok(target)
 }
 
 /// A directory for the report, new or empty.

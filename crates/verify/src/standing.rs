@@ -5,6 +5,7 @@
 //! closes then, and ends what stands: so a killed run leaves nothing behind. [`heal`] does the same by hand, where the
 //! guardian was killed too.
 
+use crate::memory;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -113,6 +114,9 @@ pub fn heal(report: &Path) -> io::Result<Healed> {
         }
     }
     for path in directories.into_iter().filter(|path| path.exists()) {
+        let (removed, left) = memory::release(&path);
+        healed.removed.extend(removed.into_iter().map(PathBuf::from));
+        healed.left.extend(left);
         match std::fs::remove_dir_all(&path) {
             Ok(()) => healed.removed.push(path),
             Err(error) => healed.left.push(format!("{}: {error}", path.display())),

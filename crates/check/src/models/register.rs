@@ -42,7 +42,7 @@ impl Model for Register {
         let ok = operation.outcome == Outcome::Ok;
         let pending = operation.returned == NEVER;
         Ok(match function(operation.f, values) {
-            "read" | "r" | "get" => ok.then_some(Action::Read(operation.result)),
+            "read" | "r" | "get" | "stale-read" => ok.then_some(Action::Read(operation.result)),
             "write" | "w" | "put" | "set" => (ok || pending).then_some(Action::Write(operation.argument)),
             "cas" | "compare-and-set" if self.cas => {
                 let (old, new) = pair(operation.argument, values)?;

@@ -409,8 +409,6 @@ fn fields<'a>(tokens: &mut Tokens<'a>, base: usize, line: u32, at: usize) -> Res
     };
     let mut found = Fields { event, key: None, value: None, result: None };
     loop {
-        tokens.blank();
-        let begin = tokens.at();
         let name: Cow<'a, [u8]> = match tokens.name() {
             Some(name) => Cow::Borrowed(name),
             None => match tokens.pull()? {
@@ -427,9 +425,11 @@ fn fields<'a>(tokens: &mut Tokens<'a>, base: usize, line: u32, at: usize) -> Res
             },
         };
         let event = &mut found.event;
+        // Where it begins is asked of a mistake alone: in JSON it stands in quotes, else behind a colon.
+        let (end, around) = (tokens.at(), if tokens.is_json() { 2 } else { 1 });
         let twice = || {
             let what = format!("the operation says its {} twice", String::from_utf8_lossy(&name));
-            Mistake::new(begin, what, "which one is it?")
+            Mistake::new(end.saturating_sub(name.len() + around), what, "which one is it?")
         };
         match &*name {
             b"process" => set(&mut process, process_of(tokens)?, twice)?,

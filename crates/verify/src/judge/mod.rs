@@ -2,6 +2,7 @@
 //!
 //! The checkers of single objects are those of `quorate check`; the invariants of whole workloads stand here.
 
+mod floor;
 mod folds;
 mod objects;
 mod streams;
@@ -94,6 +95,12 @@ pub(crate) fn judge(workload: &str, history: &Path, events: &[Event], isolation:
             "nothing that a client asked for was done",
         )];
     }
+    let mut findings = by_workload(workload, history, events, isolation);
+    floor::hold(workload, events, &mut findings);
+    findings
+}
+
+fn by_workload(workload: &str, history: &Path, events: &[Event], isolation: &str) -> Vec<Finding> {
     let how = |model: &str| format!("{model}: `quorate check {} --model {model}`", history.display());
     match workload {
         "register" | "table-register" => {
@@ -103,10 +110,9 @@ pub(crate) fn judge(workload: &str, history: &Path, events: &[Event], isolation:
         "table-append" => tables(workload, events, isolation),
         "predicate" => vec![transactions::transactions(workload, Model::Predicate, events, isolation)],
         "set" => vec![sets(workload, events)],
-        "ids" => vec![
-            objects::invariant(workload, Invariant::Ids, events, None),
-            folds::ids_grow(workload, events),
-        ],
+        "ids" => {
+            vec![objects::invariant(workload, Invariant::Ids, events, &[]), folds::ids_grow(workload, events)]
+        }
         "bank" | "table-bank" => vec![bank(workload, events)],
         "lease" => vec![folds::leases(workload, events)],
         "lock" | "lock-guarded" | "lock-fenced" => vec![lock(workload, events)],
@@ -131,12 +137,12 @@ fn tables(workload: &str, events: &[Event], isolation: &str) -> Vec<Finding> {
 fn sets(workload: &str, events: &[Event]) -> Finding {
     let mut by_key: BTreeMap<&str, Vec<Event>> = BTreeMap::new();
     for event in events.iter().filter(|event| !event.is_nemesis()) {
-        let read = Event { f: event.f.replace("read-set", "read"), key: Value::Null, ..event.clone() };
-        by_key.entry(event.key.as_str().unwrap_or("")).or_default().push(read);
+        let keyless = Event { key: Value::Null, ..event.clone() };
+        by_key.entry(event.key.as_str().unwrap_or("")).or_default().push(keyless);
     }
     let all: Vec<(&str, Finding)> = by_key
         .iter()
-        .map(|(key, events)| (*key, objects::invariant(workload, Invariant::Set, events, None)))
+        .map(|(key, events)| (*key, objects::invariant(workload, Invariant::Set, events, &[])))
         .collect();
     let worst = all.iter().map(|(_, finding)| finding.verdict).fold(Verdict::Holds, Verdict::worse);
     let named = all.into_iter().find(|(_, finding)| finding.verdict == worst);
@@ -146,22 +152,9 @@ fn sets(workload: &str, events: &[Event]) -> Finding {
     finding
 }
 
-/// A read of all accounts is a map for the checker; one of a bank that nobody has opened yet shows nothing.
+/// The money of a bank is what its accounts were opened with.
 fn bank(workload: &str, events: &[Event]) -> Finding {
-    let mut known = Vec::new();
-    for event in events.iter().filter(|event| matches!(event.f.as_str(), "transfer" | "read-bank")) {
-        let mut event = Event { f: event.f.replace("read-bank", "read"), ..event.clone() };
-        if let (Kind::Ok, "read", Value::Array(balances)) = (event.kind, event.f.as_str(), &event.value) {
-            let unopened = balances.is_empty();
-            let accounts = balances.iter().enumerate().map(|(at, balance)| (at.to_string(), balance.clone()));
-            event.value = Value::Object(accounts.collect());
-            if unopened {
-                event.kind = Kind::Fail;
-            }
-        }
-        known.push(event);
-    }
-    objects::invariant(workload, Invariant::Bank, &known, Some(ACCOUNTS as i64 * BALANCE))
+    objects::invariant(workload, Invariant::Bank, events, &[BALANCE; ACCOUNTS as usize])
 }
 
 /// Under a lock a read and a write that follows are one step: what each holder did is a compare-and-set.
@@ -185,7 +178,8 @@ fn lock(workload: &str, events: &[Event]) -> Finding {
     let twice = folds::held_twice(events);
     let how =
         format!("each holder's read and write as one step; two held at once {twice} times by what they knew");
-    let mut finding = objects::linearizable(workload, "cas-register", &swaps, &how);
+    let named = Some(("cas", "update"));
+    let mut finding = objects::translated(workload, "cas-register", &swaps, &how, named);
     finding.check = "mutual exclusion".into();
     let held = swaps.iter().any(|swap| swap.kind == Kind::Ok);
     if finding.verdict != Verdict::Violated && !held {
@@ -197,10 +191,8 @@ fn lock(workload: &str, events: &[Event]) -> Finding {
 
 /// Reads that any node answers from what it has: they are not linearizable, and nobody says so.
 fn stale(workload: &str, events: &[Event]) -> Vec<Finding> {
-    let renamed = |event: &Event| Event { f: event.f.replace("stale-read", "read"), ..event.clone() };
-    let reads: Vec<Event> = events.iter().map(renamed).collect();
-    let mut findings = vec![objects::linearizable(workload, "register", &reads, "stale reads as reads")];
-    findings.extend(objects::seen_by_sessions(workload, &reads));
+    let mut findings = vec![objects::linearizable(workload, "register", events, "stale reads as reads")];
+    findings.extend(objects::seen_by_sessions(workload, events));
     findings
 }
 
@@ -265,6 +257,54 @@ mod tests {
         assert_eq!(with(Kind::Ok), Verdict::Violated);
         let ops = [("update", "", Kind::Ok, json!([null, 1])), ("update", "", Kind::Ok, json!([1, 2]))];
         assert_eq!(lock("lock", &history(&ops)).verdict, Verdict::Holds);
+    }
+
+    /// Claim: what cannot be is told by the operations and the lines of the history that is in the report.
+    #[test]
+    fn a_witness_names_what_stands_in_the_report() {
+        let ops = [
+            ("acquire", "", Kind::Ok, json!(1)),
+            ("update", "", Kind::Ok, json!([null, 1])),
+            ("acquire", "", Kind::Ok, json!(2)),
+            ("update", "", Kind::Ok, json!([null, 2])),
+        ];
+        let finding = lock("lock", &history(&ops));
+        assert_eq!(finding.verdict, Verdict::Violated);
+        let told = format!("{} {}", finding.why, finding.witness.join("; "));
+        assert!(told.contains("process 1: update [nil 1] (line 3)"), "{told}");
+        assert!(told.contains("process 3: update [nil 2] (line 7)") && !told.contains("cas"), "{told}");
+        let ops = [
+            ("open", "", Kind::Ok, json!([6, 100])),
+            ("transfer", "", Kind::Ok, json!([0, 1, 2])),
+            ("read-bank", "", Kind::Ok, json!([98, 100, 100, 100, 100, 100])),
+        ];
+        let finding = bank("bank", &history(&ops));
+        assert!(
+            finding.witness[0].contains("read-bank") && finding.witness[0].contains("(line 5)"),
+            "{finding:?}"
+        );
+        assert!(!finding.why.contains("--initial"), "{finding:?}");
+    }
+
+    /// Claim: who did next to nothing is not told that all holds.
+    #[test]
+    fn thin_runs_show_nothing() {
+        let stale = |writes: usize, reads: usize| {
+            let write = |at: usize| ("write", "k", Kind::Ok, json!(at + 1));
+            let read = |_| ("stale-read", "k", Kind::Ok, json!(writes));
+            let ops: Vec<_> = (0..writes).map(write).chain((0..reads).map(read)).collect();
+            judge("stale", Path::new("h"), &history(&ops), "")
+        };
+        let linearizable = |findings: &[Finding]| findings[0].verdict;
+        assert_eq!(linearizable(&stale(3, 3)), Verdict::Holds);
+        for (writes, reads) in [(2, 9), (9, 2)] {
+            let findings = stale(writes, reads);
+            assert!(findings.iter().all(|finding| finding.verdict != Verdict::Holds), "{findings:?}");
+            assert!(findings[0].why.starts_with("too little was done"), "{findings:?}");
+        }
+        // What was seen to be broken is.
+        let ops = [("write", "k", Kind::Ok, json!(1)), ("stale-read", "k", Kind::Ok, json!(7))];
+        assert_eq!(linearizable(&judge("stale", Path::new("h"), &history(&ops), "")), Verdict::Violated);
     }
 
     /// Claim: that a lock excludes is not said where nobody is known to have held it.

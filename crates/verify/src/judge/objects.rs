@@ -9,7 +9,7 @@ use quorate_check::judge::{Judge, Judged};
 use quorate_check::promises::Model;
 use quorate_check::read::BadInput;
 use quorate_check::sessions::{self, Level};
-use quorate_check::value::Value;
+use quorate_check::value::{Datum, Value};
 use quorate_check::verdict::Verdict as Said;
 use quorate_check::{models, read};
 use std::time::{Duration, Instant};
@@ -26,19 +26,34 @@ const SESSION_TIME: Duration = Duration::from_secs(15);
 
 /// Judges events by a model of single objects; `how` stands behind what is said.
 pub(super) fn linearizable(workload: &str, model: &str, events: &[Event], how: &str) -> Finding {
+    translated(workload, model, events, how, None)
+}
+
+/// The same of events that were made from those of the report: a function of the model, and what it is called there.
+pub(super) fn translated(
+    workload: &str,
+    model: &str,
+    events: &[Event],
+    how: &str,
+    named: Option<(&str, &str)>,
+) -> Finding {
     let done = |verdict, why: String| Finding::new(workload, "linearizable", verdict, why);
     let read =
         history_of(events).and_then(|history| Ok((models::judge(model, Value::NIL, &history)?, history)));
-    let (judge, history) = match read {
+    let (judge, mut history) = match read {
         Ok(read) => read,
         Err(bad) => return done(Verdict::Unknown, format!("the history is not one: {bad}")),
     };
+    if let Some((function, there)) = named {
+        history.rename(function, there);
+    }
     let mut finding = every_part(&*judge, &history, done);
     finding.why = format!("{} ({how})", finding.why);
     finding
 }
 
-/// The checker's own form is text, so that it judges here what it judges from a file.
+/// The checker's own form is text, so that it judges here what it judges from a file. Some events may be left out here: its lines
+/// become those of the file in the report.
 fn history_of(events: &[Event]) -> Result<History, BadInput> {
     let mut text = Vec::new();
     for event in events {
@@ -46,7 +61,11 @@ fn history_of(events: &[Event]) -> Result<History, BadInput> {
             text.push(b'\n');
         }
     }
-    read::read(&text)
+    let line_of =
+        |line: u32| events.get(line.wrapping_sub(1) as usize).map_or(line, |event| event.index as u32 + 1);
+    let mut history = read::read(&text).map_err(|bad| BadInput { line: line_of(bad.line), ..bad })?;
+    history.lines.iter_mut().for_each(|line| *line = line_of(*line));
+    Ok(history)
 }
 
 /// Judges what sessions saw, with no regard to time.
@@ -121,18 +140,16 @@ pub(super) fn promises(workload: &str, model: &str, events: &[Event], how: &str)
     verdicts.into_iter().map(finding).collect()
 }
 
-/// Looks at all events for a violation of an invariant; `initial` is what a bank holds.
-pub(super) fn invariant(
-    workload: &str,
-    invariant: Invariant,
-    events: &[Event],
-    initial: Option<i64>,
-) -> Finding {
+/// Looks at all events for a violation of an invariant; `initial` is what the accounts of a bank hold.
+pub(super) fn invariant(workload: &str, invariant: Invariant, events: &[Event], initial: &[i64]) -> Finding {
     let end = Instant::now() + TIME;
     let stop = || Instant::now() > end;
     let done = |verdict, why: String| Finding::new(workload, invariant.name(), verdict, why);
     let looked = history_of(events).and_then(|mut history| {
-        let initial = initial.map_or(Value::NIL, |number| history.values.int(number));
+        let initial = match initial {
+            [] => Value::NIL,
+            _ => accounts(&mut history, initial),
+        };
         let report = invariants::check(invariant, &history, initial, &mut Budget::new(&stop, MEMORY))?;
         Ok((report, history))
     });
@@ -151,6 +168,15 @@ pub(super) fn invariant(
             done(Verdict::Unknown, why)
         }
     }
+}
+
+/// Accounts by their numbers, as a value of the checker.
+fn accounts(history: &mut History, balances: &[i64]) -> Value {
+    let values = &mut history.values;
+    let account = |(number, balance): (i64, &i64)| (values.int(number), values.int(*balance));
+    let mut accounts: Vec<(Value, Value)> = (0..).zip(balances).map(account).collect();
+    accounts.sort_unstable_by_key(|account| account.0);
+    values.intern(Datum::Map(accounts.into()))
 }
 
 fn every_part(judge: &dyn Judge, history: &History, done: impl Fn(Verdict, String) -> Finding) -> Finding {

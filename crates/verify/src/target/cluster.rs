@@ -68,6 +68,15 @@ impl Drop for Claim<'_> {
     }
 }
 
+/// When a process of somebody else was started that serves this endpoint.
+pub(super) fn running(pid: u32, endpoint: &str) -> Result<u64, BadPlan> {
+    let start = process::start_of(pid).map_err(|why| BadPlan::new(why, "name processes of your own"))?;
+    match listens::why_not(pid, endpoint) {
+        Some(why) => Err(BadPlan::new(why, "pids and endpoints belong together, in their order")),
+        None => Ok(start),
+    }
+}
+
 impl Cluster {
     /// Ports, directories and proxies; nothing runs yet.
     pub(crate) fn prepare(
@@ -132,11 +141,7 @@ impl Cluster {
     pub(crate) fn attach(plan: &Plan, standing: Rc<RefCell<Standing>>) -> Result<Self, Trouble> {
         let mut cluster = Self::prepare(Target::Running, 0, &plan.report, standing)?;
         for (&pid, endpoint) in plan.pids.iter().zip(&plan.endpoints) {
-            let start =
-                process::start_of(pid).map_err(|why| BadPlan::new(why, "name processes of your own"))?;
-            if let Some(why) = listens::why_not(pid, endpoint) {
-                return Err(BadPlan::new(why, "pids and endpoints belong together, in their order").into());
-            }
+            let start = running(pid, endpoint)?;
             let id = cluster.places.len() as u64 + 1;
             cluster.standing.borrow_mut().foreign(pid, start, &format!("node {id}"))?;
             cluster.foreign.borrow_mut().push(Some((pid, start)));

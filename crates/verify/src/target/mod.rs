@@ -94,6 +94,9 @@ impl Target {
     /// The plan's.
     pub(crate) fn of(plan: &Plan) -> Result<Self, BadPlan> {
         if !plan.pids.is_empty() {
+            for (&pid, endpoint) in plan.pids.iter().zip(&plan.endpoints) {
+                cluster::running(pid, endpoint)?;
+            }
             return Ok(Self::Running);
         }
         let binary = plan.binary.clone();

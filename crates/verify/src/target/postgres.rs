@@ -45,7 +45,9 @@ pub(super) fn command(programs: &Path, place: &Place) -> Command {
         .arg("-D")
         .arg(&place.data)
         .args(["-p", &place.client.to_string(), "-c", "listen_addresses=127.0.0.1"])
-        .args(["-c", "unix_socket_directories=", "-c", "max_connections=120"]);
+        .args(["-c", "unix_socket_directories=", "-c", "max_connections=120"])
+        // In files below its data directory, which go with it: others stay when it is killed.
+        .args(["-c", "dynamic_shared_memory_type=mmap"]);
     as_nobody(&mut command);
     command
 }
