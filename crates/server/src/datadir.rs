@@ -14,6 +14,7 @@
 
 use crate::began::Began;
 use crate::config::ServerConfig;
+use crate::durable;
 use crate::error::{ServeError, ServeErrorKind};
 use crate::met::Met;
 use crate::sealed;
@@ -172,17 +173,13 @@ impl DataDir {
 
     /// Its peers have healed it.
     pub fn healed(&self) -> Result<(), ServeError> {
-        let path = self.path.join(WITHHOLDS);
-        let remove = || fs::remove_file(&path).and_then(|()| File::open(&self.path)?.sync_all());
-        remove().map_err(|e| io(&path, "remove", &e))
+        durable::remove(&self.path, WITHHOLDS).map_err(|e| io(&self.path.join(WITHHOLDS), "remove", &e))
     }
 }
 
 /// Durable before it returns.
 fn mark(dir: &Path, name: &str) -> Result<(), ServeError> {
-    let path = dir.join(name);
-    let write = || File::create(&path)?.sync_all().and_then(|()| File::open(dir)?.sync_all());
-    write().map_err(|e| io(&path, "write", &e))
+    durable::mark(dir, name).map_err(|e| io(&dir.join(name), "write", &e))
 }
 
 /// Which node of which cluster keeps its data in `dir`, if one has begun to: its cluster's id and its own.
@@ -513,6 +510,45 @@ mod tests {
         fs::remove_dir_all(scratch.0.join("n")).unwrap();
         let open = DataDir::open(&late).unwrap();
         assert!(open.must_be_marked(&late, Term(0)).is_ok() && open.withholds());
+    }
+
+    /// Claim: what a directory says of itself is there before it is a node's: where that cannot be written there is no identity, with which
+    /// the next start would take it for one that never said so.
+    #[test]
+    fn what_a_directory_says_of_itself_is_there_first() {
+        for (name, data_lost) in [(DATA_LOST, true), (WITHHOLDS, true), ("began.new", false)] {
+            let scratch = Scratch::new(&format!("first-{name}"));
+            let dir = scratch.0.join("n");
+            // No file can be written there.
+            fs::create_dir_all(dir.join(name)).unwrap();
+            let config = ServerConfig { data_lost, ..scratch.config(7, 1) };
+            assert!(DataDir::open(&config).is_err() && !dir.join(IDENTITY).exists(), "{name}");
+            fs::remove_dir(dir.join(name)).unwrap();
+            let open = DataDir::open(&config).unwrap();
+            assert_eq!((open.withholds(), open.life().taken_back), (data_lost, data_lost), "{name}");
+        }
+    }
+
+    /// Claim: only a directory that is founded notes with what it began: who joins, is a learner or has lost its disk takes all from the
+    /// others. No two directories have one life, and one that is given up has nothing of the node that it was.
+    #[test]
+    fn only_founders_note_with_what_they_began() {
+        let scratch = Scratch::new("began");
+        let mut lives = std::collections::BTreeSet::new();
+        for (joins, learns, data_lost) in
+            [(false, false, false), (true, false, false), (false, true, false), (false, false, true)]
+        {
+            let learners = learns.then_some(NodeId(1)).into_iter().collect();
+            let config = ServerConfig { joins, learners, data_lost, ..scratch.config(7, 1) };
+            let open = DataDir::open(&config).unwrap();
+            let founds = !joins && !learns && !data_lost;
+            assert_eq!(Began::load(open.path()), founds.then_some(Began::EMPTY));
+            assert!(lives.insert(open.life().number), "{lives:?}");
+            assert!(open.forget());
+            if !data_lost {
+                assert_eq!(fs::read_dir(scratch.0.join("n")).unwrap().count(), 0);
+            }
+        }
     }
 
     /// Claim: whom a peer has met and who has no identity that can be read, or no journal, is lost as one whose directory is gone.

@@ -7,7 +7,7 @@
 
 use crate::datadir::{self, Identity};
 use crate::error::{ServeError, ServeErrorKind};
-use crate::{met, readings};
+use crate::{met, promised, readings};
 use quorate_base::disk::{Disk, DiskError, DiskErrorKind, DiskResult, File};
 use quorate_base::{EntryKind, NodeId};
 use quorate_protocol::raft::Membership;
@@ -106,6 +106,11 @@ pub fn examine(dir: &Path) -> Result<Report, ServeError> {
     }
     if readings::is_damaged(dir) {
         report.find("clock", Some(0), "the bound of the hybrid clock is damaged; it is noted anew", true);
+    }
+    if promised::is_damaged(dir) {
+        let what =
+            "what the node may have promised to leases is damaged; it is taken for the longest there is";
+        report.find(promised::NAME, Some(0), what, true);
     }
     if crate::began::is_damaged(dir) {
         let what =

@@ -10,6 +10,7 @@ mod descriptors;
 pub mod disk;
 pub mod doctor;
 mod door;
+mod durable;
 mod ends;
 mod error;
 pub mod etcddir;

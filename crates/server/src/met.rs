@@ -10,9 +10,10 @@
 //! A note has its line twice, and one that verifies is enough: whoever forgot whom it met would let in the next who comes.
 
 use crate::datadir::Life;
+use crate::durable;
 use quorate_base::NodeId;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The notes, one file a peer.
@@ -56,12 +57,8 @@ impl Met {
     /// Durable before it returns.
     fn write_down(&self, path: &Path, life: u64) -> std::io::Result<()> {
         crate::datadir::create_dir_durably(&self.dir)?;
-        let new = path.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(line(life).repeat(2).as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        File::open(&self.dir)?.sync_all()
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        durable::put(&self.dir, &name, line(life).repeat(2).as_bytes())
     }
 }
 

@@ -7,54 +7,54 @@
 //! life.
 
 use crate::error::{ServeError, ServeErrorKind};
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use crate::sealed;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-const NAME: &str = "promised";
+/// The file.
+pub(crate) const NAME: &str = "promised";
 /// No election timeout is longer: what stands for a file that says nothing.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// What an earlier life of the node in `dir` may have promised; notes what this one may, if it may.
 pub(crate) fn take(dir: &Path, may: Option<Duration>) -> Result<Duration, ServeError> {
-    let path = dir.join(NAME);
-    let earlier = match fs::read_to_string(&path) {
-        Ok(text) => read(&text),
-        Err(error) if error.kind() == ErrorKind::NotFound => Duration::ZERO,
-        Err(error) if error.kind() == ErrorKind::InvalidData => LONGEST,
-        Err(error) => return Err(failed(&path, "read", &error)),
+    let (earlier, sealed) = match sealed::load(dir, NAME) {
+        Ok(None) => (Duration::ZERO, true),
+        Ok(Some(text)) => (millis(&text).unwrap_or(LONGEST), true),
+        Err(error) if error.kind == ServeErrorKind::Damaged => {
+            (of_an_earlier_release(dir).unwrap_or(LONGEST), false)
+        }
+        Err(error) => return Err(error),
     };
-    if let Some(may) = may.filter(|may| *may > earlier) {
-        note(dir, &path, may).map_err(|error| failed(&path, "write", &error))?;
+    let most = may.unwrap_or_default().max(earlier);
+    if most > earlier || !sealed {
+        sealed::store(dir, NAME, &text(most))?;
     }
     Ok(earlier)
 }
 
-fn read(text: &str) -> Duration {
-    let millis = text.lines().find_map(|line| line.strip_prefix("milliseconds = ")?.parse().ok());
-    millis.map_or(LONGEST, |millis| Duration::from_millis(millis).min(LONGEST))
+/// Whether there is a file that makes no sense.
+pub(crate) fn is_damaged(dir: &Path) -> bool {
+    sealed::is_damaged(dir, NAME, millis) && of_an_earlier_release(dir).is_none()
 }
 
-fn note(dir: &Path, path: &Path, may: Duration) -> std::io::Result<()> {
-    let new = dir.join("promised.new");
-    let mut file = File::create(&new)?;
-    let text =
+fn text(promised: Duration) -> String {
+    let why =
         "# This node may have promised to vote for nobody for so long: it was started with --lease-reads.";
     // A part of a millisecond is one more.
-    let millis = may.as_micros().div_ceil(1000);
-    file.write_all(format!("{text}\nmilliseconds = {millis}\n").as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(dir)?.sync_all()
+    format!("{why}\nmilliseconds = {}\n", promised.as_micros().div_ceil(1000))
 }
 
-fn failed(path: &Path, what: &str, error: &std::io::Error) -> ServeError {
-    ServeError::new(
-        ServeErrorKind::DataDir,
-        format!("cannot {what} {}: {error}", path.display()),
-        "the data directory must be on a disk with room that this user may write",
-    )
+fn millis(text: &str) -> Option<Duration> {
+    let millis = sealed::field(text, "milliseconds")?.parse().ok()?;
+    Some(Duration::from_millis(millis).min(LONGEST))
+}
+
+/// The same words without a checksum.
+fn of_an_earlier_release(dir: &Path) -> Option<Duration> {
+    let found = fs::read_to_string(dir.join(NAME)).ok()?;
+    millis(&found).filter(|&promised| text(promised) == found)
 }
 
 #[cfg(test)]
@@ -75,6 +75,29 @@ mod tests {
         for text in ["", "milliseconds = x", "milliseconds = 99999999999"] {
             fs::write(dir.join(NAME), text).unwrap();
             assert_eq!(take(&dir, None).unwrap(), LONGEST, "{text:?}");
+        }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// Claim: no flipped bit shortens what was promised, and each is named; what an earlier release noted, without a checksum, counts, and
+    /// has one from then on.
+    #[test]
+    fn a_promise_does_not_become_shorter() {
+        let dir = std::env::temp_dir().join(format!("quorate-promised-bits-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let (path, promised) = (dir.join(NAME), Duration::from_millis(700));
+        fs::write(&path, text(promised)).unwrap();
+        assert!(!is_damaged(&dir));
+        assert_eq!(take(&dir, None).unwrap(), promised, "an earlier release's");
+        let good = fs::read(&path).unwrap();
+        assert_ne!(good, text(promised).into_bytes());
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &bad).unwrap();
+            assert!(is_damaged(&dir), "bit {bit}");
+            assert_eq!([take(&dir, None).unwrap(), take(&dir, None).unwrap()], [LONGEST; 2], "bit {bit}");
+            assert!(!is_damaged(&dir), "it is written anew");
         }
         fs::remove_dir_all(&dir).unwrap();
     }

@@ -8,10 +8,11 @@
 //! 123456789 0a1b2c3d      the bound, and the CRC-32C of its digits
 //! ```
 
+use crate::durable;
 use crate::error::{ServeError, ServeErrorKind};
 use quorate_clock::Hlc;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 const NAME: &str = "clock";
@@ -50,15 +51,7 @@ fn parse(found: &[u8]) -> Option<u64> {
 
 /// Notes a higher one, durably.
 pub(crate) fn note(dir: &Path, bound: Hlc) -> Result<(), ServeError> {
-    let write = || {
-        let new = dir.join("clock.new");
-        let mut file = File::create(&new)?;
-        file.write_all(text(bound.0).as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, dir.join(NAME))?;
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(|error: std::io::Error| {
+    durable::put(dir, NAME, text(bound.0).as_bytes()).map_err(|error| {
         ServeError::new(
             ServeErrorKind::DataDir,
             format!("cannot write {}: {error}", dir.join(NAME).display()),

@@ -1,9 +1,10 @@
 //! Small files of a data directory: lines of text under a checksum, `NAME = VALUE` among them, that are there whole or not at all.
 
 use crate::datadir::io;
+use crate::durable;
 use crate::error::ServeError;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 const SUM: &str = "checksum = ";
@@ -24,24 +25,15 @@ pub(crate) fn load(dir: &Path, name: &str) -> Result<Option<String>, ServeError>
 
 /// Durable before it returns: content, then name.
 pub(crate) fn store(dir: &Path, name: &str, text: &str) -> Result<(), ServeError> {
-    let (new, path) = (dir.join(format!("{name}.new")), dir.join(name));
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&new)?;
-        file.write_all(seal(text).as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(|e| io(&path, "write", &e))
+    durable::put(dir, name, seal(text).as_bytes()).map_err(|e| io(&dir.join(name), "write", &e))
 }
 
 /// It is gone for good before this returns; one that is not there is fine.
 pub(crate) fn remove(dir: &Path, name: &str) -> Result<bool, ServeError> {
-    let path = dir.join(name);
-    match fs::remove_file(&path).and_then(|()| File::open(dir)?.sync_all()) {
+    match durable::remove(dir, name) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(io(&path, "remove", &e)),
+        Err(e) => Err(io(&dir.join(name), "remove", &e)),
     }
 }
 

@@ -194,7 +194,7 @@ mod tests {
     }
 
     /// Claim: a manifest that was written is there after the power went, whenever it goes before that there is the one before it, and
-    /// never half of one.
+    /// never half of one. Another node's is refused.
     #[test]
     fn a_manifest_is_there_whole_or_not_at_all() {
         let identity = Identity { cluster: 7, node: NodeId(2) };
@@ -208,6 +208,8 @@ mod tests {
         of(1).write(&whole, "d").unwrap();
         let before = whole.operations();
         of(2).write(&whole, "d").unwrap();
+        let other = Identity { node: NodeId(3), ..identity };
+        assert_eq!(Manifest::read(&whole, "d", other), Err(ManifestError::Foreign(identity)));
         for k in before..=whole.operations() {
             for seed in 0..8 {
                 let disk = FaultyDisk::new(seed);
