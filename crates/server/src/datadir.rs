@@ -539,7 +539,7 @@ mod tests {
             [(false, false, false), (true, false, false), (false, true, false), (false, false, true)]
         {
             let learners = learns.then_some(NodeId(1)).into_iter().collect();
-            let config = ServerConfig { joins, learners, data_lost, ..scratch.config(7, 1) };
+            let config = ServerConfig { learners, joins, data_lost, ..scratch.config(7, 1) };
             let open = DataDir::open(&config).unwrap();
             let founds = !joins && !learns && !data_lost;
             assert_eq!(Began::load(open.path()), founds.then_some(Began::EMPTY));

@@ -258,9 +258,9 @@ impl May {
         &self.lists[self.of[access as usize] as usize]
     }
 
-    /// How many accesses there are.
-    pub fn len(&self) -> u32 {
-        self.of.len() as u32
+    /// All accesses.
+    pub(super) fn accesses(&self) -> std::ops::Range<u32> {
+        0..self.of.len() as u32
     }
 }
 

@@ -91,7 +91,7 @@ fn without(
 /// What is known without a choice.
 fn sure(loose: &Loose) -> Choice {
     let one = |read| if let [one] = *loose.may.of(read) { Some(What::Read(one)) } else { None };
-    (0..loose.may.len()).map(one).collect()
+    loose.may.accesses().map(one).collect()
 }
 
 /// Looks for a choice under which nothing bad is found. Nothing where the tries are used up.
@@ -102,10 +102,10 @@ fn search(
     budget: &mut Budget<'_>,
 ) -> Result<Option<bool>, Spent> {
     let mut choice = sure(loose);
-    let mut open: Vec<u32> = (0..loose.may.len()).filter(|&read| loose.may.of(read).len() > 1).collect();
+    let mut open: Vec<u32> = loose.may.accesses().filter(|&read| loose.may.of(read).len() > 1).collect();
     open.sort_by_key(|&read| loose.cells.accesses[read as usize].invoked);
     for &read in &open {
-        choice[read as usize] = likeliest(loose, read, 0).map(What::Read);
+        choice[read as usize] = likeliest(loose, read, 0);
     }
     let mut innocent = |choice: &Choice, budget: &mut Budget<'_>| -> Result<Option<bool>, Spent> {
         let Some(left) = tries.checked_sub(1) else { return Ok(None) };
@@ -134,7 +134,7 @@ fn search(
             next = last + 1;
             continue;
         };
-        choice[open[depth] as usize] = Some(What::Read(write));
+        choice[open[depth] as usize] = Some(write);
         match innocent(&choice, budget)? {
             None => return Ok(None),
             Some(true) => {
@@ -148,14 +148,14 @@ fn search(
 
 /// The `nth` of what a read may have seen, the likeliest first: the newest that had begun before the read returned, then older ones; then
 /// those that had not begun.
-fn likeliest(loose: &Loose, read: u32, nth: usize) -> Option<Option<u32>> {
+fn likeliest(loose: &Loose, read: u32, nth: usize) -> Option<What> {
     let until = loose.cells.accesses[read as usize].returned;
     let may = loose.may.of(read);
     let begun =
         |write: &Option<u32>| write.map_or(0, |write| loose.cells.accesses[write as usize].invoked + 1);
     let open = may.partition_point(|write| begun(write) <= until);
     let at = if nth < open { open.checked_sub(nth + 1) } else { (may.len() + open).checked_sub(nth + 1) };
-    at.and_then(|at| may.get(at)).copied()
+    at.and_then(|at| may.get(at)).copied().map(What::Read)
 }
 
 /// No choice is left: with a core, as far as the budget goes.

@@ -458,13 +458,11 @@ pub(super) enum Asked {
 impl Asked {
     fn of(args: &Args) -> Result<Self, BadInput> {
         let model = args.model.as_deref().unwrap_or_default();
-        Ok(match promises::Model::named(model) {
-            Some(model) => Self::Promises(model, asked(args, model)?),
-            None => {
-                let (linearizable, levels) = levels(args)?;
-                Self::Levels(linearizable, levels)
-            }
-        })
+        if let Some(model) = promises::Model::named(model) {
+            return Ok(Self::Promises(model, asked(args, model)?));
+        }
+        let (linearizable, levels) = levels(args)?;
+        Ok(Self::Levels(linearizable, levels))
     }
 
     /// Nothing.
