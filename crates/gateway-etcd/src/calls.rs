@@ -53,7 +53,7 @@ const METHODS: [(&str, &[&str], &[&str]); 10] = [
         &["Alarm", "Status", "Defragment", "Hash", "HashKV", "MoveLeader", "Downgrade"],
         &["Snapshot"],
     ),
-    ("etcdserverpb.Auth", &["Authenticate", "AuthStatus"], &[]),
+    ("etcdserverpb.Auth", &["Authenticate", "AuthStatus", "RoleGet", "RoleList", "UserGet", "UserList"], &[]),
     ("v3lockpb.Lock", &["Lock", "Unlock"], &[]),
     ("v3electionpb.Election", &["Campaign", "Proclaim", "Leader", "Resign"], &["Observe"]),
     ("quoratepb.Fences", &["List", "Drop"], &[]),

@@ -65,9 +65,10 @@ impl pb::maintenance_server::Maintenance for Gateway {
     }
 }
 
-/// The service with every call about users and roles that changes or shows something refused.
+/// The service with every call about users and roles that changes something refused. There are none: lists are empty, which programs ask for
+/// to see that somebody answers, and nobody is found by name.
 macro_rules! auth_service {
-    ($($refused:ident),* $(,)?) => {
+    ([$($list:ident),*], [$(($get:ident, $missing:literal)),*], $($refused:ident),* $(,)?) => {
         #[tonic::async_trait]
         impl pb::auth_server::Auth for Gateway {
             async fn authenticate(
@@ -86,6 +87,20 @@ macro_rules! auth_service {
             }
 
             $(
+                async fn $list(&self, r: tonic::Request<pb::AuthRequest>) -> Done<pb::AuthResponse> {
+                    let header = Some(self.header_now(r.metadata()).await?);
+                    Ok(Response::new(pb::AuthResponse { header }))
+                }
+            )*
+
+            $(
+                async fn $get(&self, r: tonic::Request<pb::AuthRequest>) -> Done<pb::AuthResponse> {
+                    self.header_now(r.metadata()).await?;
+                    Err(Status::failed_precondition($missing))
+                }
+            )*
+
+            $(
                 async fn $refused(&self, _: tonic::Request<pb::AuthRequest>) -> Done<pb::AuthResponse> {
                     Err(not_yet("authentication"))
                 }
@@ -95,18 +110,16 @@ macro_rules! auth_service {
 }
 
 auth_service!(
+    [user_list, role_list],
+    [(user_get, "etcdserver: user name not found"), (role_get, "etcdserver: role name not found")],
     auth_enable,
     auth_disable,
     user_add,
-    user_get,
-    user_list,
     user_delete,
     user_change_password,
     user_grant_role,
     user_revoke_role,
     role_add,
-    role_get,
-    role_list,
     role_delete,
     role_grant_permission,
     role_revoke_permission,

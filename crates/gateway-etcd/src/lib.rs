@@ -486,6 +486,7 @@ mod tests {
             both!(gateway, Maintenance, status, pb::StatusRequest::default()),
             both!(gateway, Maintenance, alarm, pb::AlarmRequest::default()),
             both!(gateway, Auth, auth_status, pb::AuthRequest::default()),
+            both!(gateway, Auth, role_list, pb::AuthRequest::default()),
             both!(gateway, Auth, authenticate, authenticate.clone()),
         ];
         for (method, with, without) in all {
@@ -503,6 +504,19 @@ mod tests {
         let status = status.into_inner();
         assert_eq!((status.enabled, status.auth_revision), (false, 1));
         assert_eq!(status.header.map(|h| h.revision), Some(9));
+        let asked = || tonic::Request::new(pb::AuthRequest {});
+        for list in [gateway.role_list(asked()).await, gateway.user_list(asked()).await] {
+            let header = list.expect("there are none").into_inner().header;
+            assert_eq!(header.map(|h| h.revision), Some(9));
+        }
+        for (got, text) in
+            [(gateway.role_get(asked()).await, "role"), (gateway.user_get(asked()).await, "user")]
+        {
+            let status = got.expect_err("there is none");
+            assert_eq!(status.code(), tonic::Code::FailedPrecondition);
+            assert_eq!(status.message(), format!("etcdserver: {text} name not found"));
+        }
+        assert_eq!(gateway.role_add(asked()).await.unwrap_err().code(), tonic::Code::Unimplemented);
         for (action, kind, stand) in [(0, 1, 0), (1, 1, 1), (1, 2, 1), (2, 1, 0), (1, 0, 0), (9, 1, 0)] {
             let request = pb::AlarmRequest { action, member_id: 7, alarm: kind };
             let reply = gateway.alarm(tonic::Request::new(request)).await.expect("answered").into_inner();
