@@ -171,3 +171,30 @@ fn response(answer: Answer) -> Result<pb::LeaseKeepAliveResponse, Status> {
         other => Err(unexpected(&other.body)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{Alone, gateway};
+    use quorate_proto::etcdserverpb::lease_server::Lease as _;
+    use std::sync::Arc;
+
+    /// Claim: a lease is as long as it was asked for, no shorter than an election lets it be; what is longer than etcd's longest is refused;
+    /// who names none gets an id.
+    #[tokio::test]
+    async fn leases_have_their_limits() {
+        let gateway = gateway(Arc::new(Alone { willing: true, ..Alone::default() }));
+        let grant = async |id, ttl| {
+            let granted = gateway.lease_grant(tonic::Request::new(pb::LeaseGrantRequest { id, ttl })).await;
+            granted
+                .map(|granted| (granted.get_ref().id, granted.get_ref().ttl))
+                .map_err(|status| status.code())
+        };
+        for (asked, granted) in [(-1, 1), (0, 1), (1, 1), (60, 60), (TTL_MAX, TTL_MAX)] {
+            assert_eq!(grant(7, asked).await, Ok((7, granted)));
+        }
+        assert_eq!(grant(7, TTL_MAX + 1).await, Err(tonic::Code::OutOfRange));
+        let (one, other) = (grant(0, 5).await.unwrap().0, grant(0, 5).await.unwrap().0);
+        assert!(one > 0 && other > 0 && one != other, "{one} {other}");
+    }
+}

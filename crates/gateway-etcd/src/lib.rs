@@ -360,6 +360,12 @@ mod tests {
                     let replies = txn.success.iter().map(|_| Reply::Put { prev: None }).collect();
                     Ok(Answer { head, body: Body::Reply(Reply::Txn { succeeded: true, replies }) })
                 }
+                Request::Write(Command::LeaseGrant { id, ttl }) if self.willing => {
+                    Ok(Answer { head, body: Body::Reply(Reply::LeaseGrant { id, ttl }) })
+                }
+                Request::LeaseKeepAlive { id } if self.willing => {
+                    Ok(Answer { head, body: Body::KeepAlive { id, ttl: 10 * id } })
+                }
                 Request::Range { range, .. } if self.willing => {
                     // As many as are asked for.
                     let kv =

@@ -174,6 +174,8 @@ fn request_of(request: pb::WatchRequest) -> Option<WatchRequest> {
 mod tests {
     use super::*;
     use quorate_wire::kv::{Event, KeyValue};
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Wake;
 
     #[test]
     fn requests_are_taken_field_for_field() {
@@ -203,14 +205,63 @@ mod tests {
         assert_eq!(request_of(pb::WatchRequest { request_union: None }), None);
     }
 
+    /// Claim: each field of a message is told as itself; its revision is its own, and not the space's of now.
     #[test]
-    fn a_message_has_its_own_revision_and_a_deletion_its_type() {
+    fn a_message_is_told_field_for_field() {
         let head = Head { cluster: 1, member: 2, revision: 99, term: 3 };
+        let header = Some(pb::ResponseHeader { cluster_id: 1, member_id: 2, revision: 8, raft_term: 3 });
         let kv = KeyValue { key: "k".into(), mod_revision: 7, ..KeyValue::default() };
-        let events = vec![Event { deleted: true, kv, prev: None }];
-        let said = response(head, WatchMessage { revision: 8, id: 4, events, ..WatchMessage::default() });
-        let header = pb::ResponseHeader { cluster_id: 1, member_id: 2, revision: 8, raft_term: 3 };
-        assert_eq!(said.header, Some(header));
-        assert_eq!((said.watch_id, said.events.len(), said.events[0].r#type), (4, 1, 1));
+        let prev = Some(KeyValue { value: "before".into(), ..kv.clone() });
+        let events =
+            vec![Event { deleted: true, kv: kv.clone(), prev }, Event { deleted: false, kv, prev: None }];
+        let plain = WatchMessage { revision: 8, id: 4, events, ..WatchMessage::default() };
+        let told = response(head, plain.clone());
+        let bare = pb::WatchResponse { header, watch_id: 4, ..pb::WatchResponse::default() };
+        assert_eq!(pb::WatchResponse { events: Vec::new(), ..told.clone() }, bare);
+        let events: Vec<_> =
+            told.events.into_iter().map(|e| (e.r#type, e.prev_kv.map(|kv| kv.value))).collect();
+        assert_eq!(events, [(1, Some("before".into())), (0, None)]);
+        let plain = WatchMessage { events: Vec::new(), ..plain };
+        for (message, expected) in [
+            (
+                WatchMessage { created: true, ..plain.clone() },
+                pb::WatchResponse { created: true, ..bare.clone() },
+            ),
+            (
+                WatchMessage { canceled: true, ..plain.clone() },
+                pb::WatchResponse { canceled: true, ..bare.clone() },
+            ),
+            (
+                WatchMessage { compact_revision: 5, ..plain.clone() },
+                pb::WatchResponse { compact_revision: 5, ..bare.clone() },
+            ),
+            (
+                WatchMessage { reason: "why".into(), ..plain.clone() },
+                pb::WatchResponse { cancel_reason: "why".into(), ..bare.clone() },
+            ),
+            (WatchMessage { fragment: true, ..plain }, pb::WatchResponse { fragment: true, ..bare }),
+        ] {
+            assert_eq!(response(head, message), expected);
+        }
+    }
+
+    /// Claim: who listens is woken by the next ring, whoever listened before, and once.
+    #[test]
+    fn a_bell_wakes_who_listened_last() {
+        struct Woken(AtomicU32);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let (bell, one, two) = (Bell::default(), Arc::new(Woken(0.into())), Arc::new(Woken(0.into())));
+        for (woken, times) in [(&one, 0), (&two, 1), (&two, 2)] {
+            bell.listen(&Waker::from(one.clone()));
+            bell.listen(&Waker::from(woken.clone()));
+            bell.ring();
+            bell.ring();
+            assert_eq!(two.0.load(Ordering::Relaxed), times);
+        }
+        assert_eq!(one.0.load(Ordering::Relaxed), 1);
     }
 }

@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
+use bytes::Bytes;
 use quorate_base::time::Duration;
-use quorate_base::{Base, EntryId, Index, Instant, Mint, NodeId, Rng, ShardId, Term};
+use quorate_base::{Base, Entry, EntryId, EntryKind, Index, Instant, Mint, NodeId, Rng, ShardId, Term};
 use quorate_faulty::FaultyDisk;
 use quorate_node::applier::{Applied, Applier, Output, Work};
 use quorate_node::boot::{self, Parts};
@@ -73,6 +74,56 @@ fn while_a_snapshot_comes_in() {
         lane.handle(Instant(2), Event::Output(output));
     }
     assert!(before.upgrade().is_none(), "the view from before the chunk is still held");
+}
+
+/// Claim: what a snapshot brought is shown to nobody before a checkpoint that holds it is recorded: one that was under way meanwhile is
+/// none, and no round of upkeep that comes to its end nor another checkpoint's cut tells of it earlier.
+#[test]
+fn before_the_record_of_what_a_snapshot_brought() {
+    let (mut sender, mut applier) = (start().1, start().1);
+    let voters = Membership::of_voters((1..=3).map(NodeId)).encode();
+    let id = EntryId::new(Term(1), Index(1));
+    let entry = Entry { id, kind: EntryKind::Empty, data: Bytes::new() };
+    sender.work(Work::Apply { shard: KV, entries: vec![entry] }, &mut Vec::new()).unwrap();
+    let (data, _) = sender.kv(KV).unwrap().view().export(None, 1 << 20).unwrap();
+    let base = Base { id, membership: voters.clone() };
+    let mut work = |work| {
+        let mut outputs = Vec::new();
+        applier.work(work, &mut outputs).unwrap();
+        outputs
+    };
+    // Which shards are shown, and whether a checkpoint begins that holds the snapshot.
+    let told = |outputs: &[Output]| {
+        let (mut shown, mut installs) = (Vec::new(), false);
+        for output in outputs {
+            match output {
+                Output::Settled { views, .. } | Output::Renewed(views) => {
+                    shown.extend(views.iter().map(|(shard, _)| *shard));
+                }
+                Output::Sealed { cut, .. } => installs |= cut.installed.iter().any(|(shard, _)| *shard == KV),
+                _ => {}
+            }
+        }
+        (shown, installs)
+    };
+    let other = ShardId(2);
+    let outputs = work(Work::Open { shard: other, founders: voters });
+    assert!(matches!(outputs[..], [Output::Sealed { .. }, Output::Renewed(_)]), "a checkpoint is under way");
+    let outputs = work(Work::Import { shard: KV, base, seq: 0, data, last: true });
+    assert!(matches!(outputs[..], [Output::Imported { .. }]));
+    work(Work::Settle(7));
+    for _ in 0..9 {
+        assert_eq!(told(&work(Work::Upkeep)), (vec![], false), "no checkpoint has it");
+    }
+    assert_eq!(
+        told(&work(Work::Checkpointed)),
+        (vec![other], true),
+        "the next one has it, and is not recorded"
+    );
+    for _ in 0..9 {
+        assert_eq!(told(&work(Work::Upkeep)), (vec![], false), "nor now");
+    }
+    assert_eq!(told(&work(Work::Checkpointed)), (vec![KV, other], false));
 }
 
 #[test]

@@ -297,6 +297,34 @@ mod tests {
     use bytes::Bytes;
     use quorate_base::{Base, Entry, EntryId, Index, Term};
 
+    /// Claim: each small file beside journal and state that makes no sense is named, and so is a half-made directory.
+    #[test]
+    fn small_files_that_make_no_sense_are_named() {
+        let dir = std::env::temp_dir().join(format!("quorate-doctor-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        let config = crate::config::ServerConfig { data: dir.clone(), ..crate::config::tests::good() };
+        drop(datadir::DataDir::open(&config).unwrap_or_else(|error| panic!("{error}")));
+        let examined = || examine(&dir).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(examined().findings, []);
+        let small = ["began", "clock", "forced", "from-etcd", "met/2", "promised"];
+        let write = |name: &str| {
+            let path = dir.join(name);
+            let made =
+                path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, "x = 1\n"));
+            assert!(made.is_ok(), "{made:?}");
+        };
+        small.into_iter().for_each(write);
+        let mut named: Vec<String> = examined().findings.into_iter().map(|finding| finding.file).collect();
+        named.sort();
+        assert_eq!(named, small);
+        for mark in [datadir::RESTORING, datadir::TAKING_OVER] {
+            write(mark);
+            let found = examined();
+            assert!(!found.is_healthy() && found.findings.iter().any(|f| f.file == mark), "{found:?}");
+        }
+        let _ = fs::remove_dir_all(&dir);
+    }
+
     /// Claim: configurations of both forms are read, with the book where there is one; one that is neither, or whose book makes
     /// no sense, is named by its entry.
     #[test]

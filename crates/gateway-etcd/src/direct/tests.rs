@@ -5,6 +5,7 @@ use crate::tests::{Alone, gateway};
 use quorate_base::Rng;
 use quorate_proto::etcdserverpb as pb;
 use std::sync::Arc;
+use std::time::Duration;
 
 const PUT: &str = "/etcdserverpb.KV/Put";
 const RANGE: &str = "/etcdserverpb.KV/Range";
@@ -164,6 +165,24 @@ async fn the_usual_calls_are_served_here_and_answered_as_by_the_library() {
         let Came::Message(message) = read(body).await else { panic!("{} is usual", asked.path) };
         assert_eq!(message, asked.pieces[0][HEAD..]);
     }
+}
+
+/// Claim: the keep-alives of a stream are answered one by one, in their order, and the stream ends behind the last one once the client has
+/// closed its side.
+#[tokio::test]
+async fn keep_alives_are_answered_in_their_order() {
+    let mut asked = Asked::new("/etcdserverpb.Lease/LeaseKeepAlive", &[]);
+    asked.pieces = (1..=300).map(|id| framed(&pb::LeaseKeepAliveRequest { id })).collect();
+    let told = tokio::time::timeout(Duration::from_secs(60), asked.told(&willing(), true)).await.unwrap();
+    let (mut rest, mut answers) = (&told.data[..], Vec::new());
+    while !rest.is_empty() {
+        let len = u32::from_be_bytes(rest[1..HEAD].try_into().unwrap()) as usize;
+        answers.push(pb::LeaseKeepAliveResponse::decode(&rest[HEAD..HEAD + len]).unwrap());
+        rest = &rest[HEAD + len..];
+    }
+    let told_of: Vec<_> = answers.iter().map(|answer| (answer.id, answer.ttl)).collect();
+    assert_eq!(told_of, (1..=300).map(|id| (id, 10 * id)).collect::<Vec<_>>());
+    assert_eq!(told.code(), "0");
 }
 
 /// However a request is cut, and however it ends.

@@ -553,6 +553,20 @@ mod tests {
         assert!(!keeps(&[1, 2, 3], Some(30)), "others came by it");
     }
 
+    /// Claim: who had a replica and has forgotten it is remembered over all later moves.
+    #[test]
+    fn who_left_is_remembered() {
+        let of = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
+        let mut home = Home::founded(of(&[1, 2, 3]), Index(10));
+        for (nodes, at, left) in
+            [([1, 2, 4], 20, vec![3]), ([1, 2, 5], 30, vec![3, 4]), ([1, 2, 6], 40, vec![3, 4, 5])]
+        {
+            home = home.moved_to(&of(&nodes), Index(at)).arrived();
+            let had: Vec<u64> = (1..7).filter(|&node| home.had_left(NodeId(node))).collect();
+            assert_eq!(had, left, "at {at}");
+        }
+    }
+
     /// Claim: the preferred leaders of shards are those who stay, all of them, and nobody who was removed or is to leave: who was removed
     /// hands over what it leads, and the two would hand it to each other for ever.
     #[test]

@@ -3,6 +3,7 @@
 use super::*;
 use quorate_node::api::tables::{Got, KeysAsked, Page, ReadReply};
 use quorate_node::api::{Body, Gather, Place, Transact};
+use quorate_protocol::commit::{Answer as Said, Command as Step, Prepare, TxnId};
 use quorate_wire::kv::{Refused, Reply};
 use quorate_wire::table::{Outcome, Refusal, Token};
 
@@ -184,6 +185,37 @@ fn a_gateway_that_dies_leaves_nothing_locked() {
         assert_eq!(cluster.there(gateway, &items), there, "step {step}");
     }
     assert!(done > 1 && undone > 1 && left > 1, "{done} were done, {undone} not, {left} left something");
+}
+
+/// Claim: a new life of a gateway closes the book on the one before in every shard, in the key-value space's, too: what comes late of
+/// that life votes Yes nowhere.
+#[test]
+fn a_new_life_closes_the_book_everywhere() {
+    let mut cluster = with_table();
+    for life in 1..3 {
+        let request = cluster.transaction(&cluster.apart(life * 100, 2), None, None);
+        cluster.transact(1, request).unwrap();
+        cluster.pass(6_000);
+        if life == 1 {
+            cluster.kill(1);
+            cluster.start(1);
+            cluster.pass(6_000);
+        }
+    }
+    let id = TxnId { node: NodeId(1), boot: 1, sequence: 1_000, attempt: 1 };
+    let shards: Vec<ShardId> = [KV].into_iter().chain(cluster.shards.clone()).collect();
+    for &shard in &shards {
+        let ops = Execute { atomic: true, token: None, ops: Vec::new() };
+        let late = Prepare { id, began: 1, participants: shards.clone(), ops };
+        let what = What::Commit(Step::Prepare(late));
+        let command = table::Command { epoch: EPOCH, now: 1_000, what };
+        let answers = cluster.call(2, shard, Request::Write(Command::Table(Box::new(command))));
+        cluster.pass(1_000);
+        let answer = answers.lock().unwrap().pop().expect("an answer").unwrap();
+        let Body::Reply(Reply::Table(reply)) = answer.body else { panic!("{:?}", answer.body) };
+        let table::Reply::Commit(said, _) = *reply else { panic!("{reply:?}") };
+        assert_eq!(said, Said::Over, "shard {shard}");
+    }
 }
 
 /// Claim: outcomes of transactions that are under way at once share entries of their shards' logs; that of a client alone waits for

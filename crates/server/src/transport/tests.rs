@@ -415,7 +415,7 @@ async fn who_is_dialled_and_refused_hears_why() {
 }
 
 /// Claim: members that began with different states turn each other away, and note nobody for that; who began alike, joined, or
-/// is of an earlier release is taken. Who has gone on since is told nothing by it.
+/// is of an earlier release is taken. Who has gone on since, or is led, is told nothing by it.
 #[tokio::test]
 async fn members_that_began_otherwise_turn_each_other_away() {
     let began = |revision, digest| Some(Began { index: 5, revision, digest });
@@ -440,7 +440,14 @@ async fn members_that_began_otherwise_turn_each_other_away() {
             let told = eventually("it is told", async || node.transport.excluded(asking)).await;
             assert_eq!(told, (NodeId(peer), Exclusion::Began(theirs.unwrap())));
             assert_eq!(Met::beside(&node.data).life_of(NodeId(peer)), None);
-            assert_eq!(node.transport.excluded(Asking { last: last + 1, ..asking }), None, "it has gone on");
+            for (passes, why) in [
+                (Asking { last: last + 1, ..asking }, "it has gone on"),
+                (Asking { led: true, ..asking }, "a majority knows better"),
+            ] {
+                // What was passed over is told again by the next attempt.
+                eventually("it is told again", async || node.transport.excluded(asking)).await;
+                assert_eq!(node.transport.excluded(passes), None, "{why}");
+            }
         }
         let refused = first.transport.call(NodeId(2), &at_two.to_string()).await.map(|_| ()).unwrap_err();
         assert!(

@@ -147,13 +147,16 @@ mod tests {
     use super::*;
     use crate::disk::FsDisk;
     use crate::queue::queue;
-    use quorate_base::disk::{Disk, DiskResult, File};
+    use quorate_base::disk::{Disk, DiskError, DiskErrorKind, DiskResult, File};
     use quorate_base::{EntryId, HardState, Index, Mint, NodeId, ShardId, Term, WriteId};
+    use quorate_node::applier::Cut;
     use quorate_storage::journal::{Identity, Options};
     use std::sync::atomic::AtomicU64;
 
-    /// A disk whose flushes take so many milliseconds longer.
+    /// A disk whose flushes take so many milliseconds longer, or fail.
     struct Lame<T>(T, Arc<AtomicU64>);
+
+    const FAILS: u64 = u64::MAX;
 
     impl Disk for Lame<FsDisk> {
         fn create(&self, path: &str, len: u64) -> DiskResult<Box<dyn File>> {
@@ -190,9 +193,60 @@ mod tests {
             self.0.write_at(offset, bytes)
         }
         fn sync(&mut self) -> DiskResult<()> {
-            std::thread::sleep(Duration::from_millis(self.1.load(Ordering::Relaxed)));
-            self.0.sync()
+            match self.1.load(Ordering::Relaxed) {
+                FAILS => {
+                    let (context, message) = ("flush".to_string(), "planned".to_string());
+                    Err(DiskError { kind: DiskErrorKind::Io, context, message })
+                }
+                delay => {
+                    std::thread::sleep(Duration::from_millis(delay));
+                    self.0.sync()
+                }
+            }
         }
+    }
+
+    fn append(term: u64) -> ToJournal {
+        let hard = HardState { term: Term(term), vote: None, commit: Index(0) };
+        let (shard, write, prev) = (ShardId(1), WriteId(term), EntryId::ZERO);
+        ToJournal::Append(vec![Append { shard, write, hard: Some(hard), prev, entries: Vec::new() }])
+    }
+
+    /// Claim: what a flush that failed was to make durable is told to nobody, neither a write nor the record of a checkpoint; and it is the
+    /// end, though the next one would succeed.
+    #[test]
+    fn a_flush_that_failed_proves_nothing() {
+        let dir = std::env::temp_dir().join(format!("quorate-journaling-fails-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let delay = Arc::new(AtomicU64::new(0));
+        let disk = Arc::new(Lame(FsDisk::new(&dir), delay.clone()));
+        let identity = Identity { cluster: 1, node: NodeId(1) };
+        let (journal, _) =
+            Journal::open(disk, "journal", identity, Options::default(), Mint::for_journal()).unwrap();
+        let ((applier, works), (background, tends)) = (queue(), channel());
+        let inbox = Arc::new(Inbox::default());
+        let tells = Tells { inbox: inbox.clone(), applier, background, counters: Arc::default() };
+        let mut journaling = Journaling::new(journal, tells);
+        let told = |journaling: &mut Journaling, term| {
+            journaling.work([append(term), ToJournal::Mark { generation: term, cut: Cut::default() }]);
+            let mut events = Vec::new();
+            inbox.take(&mut events);
+            let name = |event: &Event| match event {
+                Event::Journaled(_) => "journaled",
+                Event::Checkpointed(_) => "checkpointed",
+                Event::Broken(_) => "broken",
+                _ => "?",
+            };
+            let recorded = tends.try_iter().count();
+            let applier = std::iter::from_fn(|| works.take_within(Duration::ZERO).ok()).count();
+            (events.iter().map(name).collect::<Vec<_>>(), recorded, applier)
+        };
+        assert_eq!(told(&mut journaling, 1), (vec!["journaled", "checkpointed"], 1, 1));
+        delay.store(FAILS, Ordering::Relaxed);
+        assert_eq!(told(&mut journaling, 2), (vec!["broken"], 0, 0));
+        delay.store(0, Ordering::Relaxed);
+        assert_eq!(told(&mut journaling, 3), (vec![], 0, 0));
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     /// Claim: the lane's thread waits for a flush only when the one before was quick, so a disk that stumbles makes it deaf once.
@@ -211,15 +265,7 @@ mod tests {
         let mut term = 0;
         let mut flush = |journaling: &mut Journaling| {
             term += 1;
-            let hard = HardState { term: Term(term), vote: None, commit: Index(0) };
-            let append = Append {
-                shard: ShardId(1),
-                write: WriteId(term),
-                hard: Some(hard),
-                prev: EntryId::ZERO,
-                entries: Vec::new(),
-            };
-            journaling.work([ToJournal::Append(vec![append])]);
+            journaling.work([append(term)]);
             assert!(!journaling.failed);
         };
         assert!(!journaling.is_quick(), "nothing is known of the disk");

@@ -115,7 +115,13 @@ impl Transactions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{Body, Head, Place, Transact};
+    use bytes::Bytes;
     use quorate_base::{NodeId, Rng};
+    use quorate_clock::Hlc;
+    use quorate_protocol::commit::Vote;
+    use quorate_wire::kv::Reply;
+    use quorate_wire::table::{self, Action, Op, Returns};
 
     /// Claim: an outcome that a recovery has sent, too, is sent all the same: what comes next for that shard waits for its answer.
     #[test]
@@ -131,6 +137,53 @@ mod tests {
         for (wish, from) in [(recovery, "the recovery"), (gateway, "the gateway")] {
             assert!(transactions.under_way.begin(shard, wish.key(), every).is_some(), "{from}");
         }
+    }
+
+    /// Claim: only a shard that says so has settled an outcome: where it says nothing it hears the outcome again, where it says anything else
+    /// each is asked for by itself, and then no more.
+    #[test]
+    fn who_says_nothing_has_settled_nothing() {
+        let (now, every) = (Instant(1_000), Duration::from_millis(100));
+        let (one, two) = (ShardId(2), ShardId(3));
+        let op = || Op {
+            table: "t".into(),
+            action: Action::Delete { key: Bytes::new() },
+            condition: None,
+            returns: Returns::None,
+            old_on_failure: false,
+        };
+        let ops = [one, two].map(|shard| (Place { shard, epoch: 0 }, op())).into();
+        let mut transactions = Transactions::new(Rng::new(1), every, now);
+        transactions.begin_life(now, NodeId(1), 1, Vec::new());
+        let asked = Transact { now: 1, token: None, ops };
+        transactions.transact(now, (asked, Hlc(1)), now + 9 * every, Box::new(|_| {}));
+        let says = |said| {
+            let reply = table::Reply::Commit(said, Vec::new());
+            Ok(Answer { head: Head::default(), body: Body::Reply(Reply::Table(Box::new(reply))) })
+        };
+        let id = TxnId { node: NodeId(1), boot: 1, sequence: 1, attempt: 1 };
+        for shard in [one, two] {
+            transactions.part_answered(now, (shard, id, true), says(Said::Vote(Vote::Yes)));
+        }
+        // Which shards are sent outcomes, and whether they are gathered ones.
+        let sent = |transactions: &mut Transactions, at| {
+            transactions.gateway_tick(at);
+            transactions.send_outcomes(at + HELD_BACK);
+            let outcomes = std::mem::take(&mut transactions.wishes).into_iter().filter_map(|wish| {
+                matches!(wish.what, Asking::Step(Step::Outcome { .. }, _))
+                    .then_some((wish.shard, matches!(wish.to, To::Outcomes(..))))
+            });
+            outcomes.collect::<Vec<_>>()
+        };
+        assert_eq!(sent(&mut transactions, now), [(one, true), (two, true)]);
+        transactions.outcomes_answered(now, (one, vec![id]), says(Said::Settled));
+        transactions.outcomes_answered(now, (two, vec![id]), Err(Failure::TimedOut));
+        let later = now + 10 * every;
+        assert_eq!(sent(&mut transactions, later), [(two, true)]);
+        transactions.outcomes_answered(later, (two, vec![id]), says(Said::Missing));
+        assert_eq!(sent(&mut transactions, later), [(two, false)]);
+        transactions.part_answered(later, (two, id, false), says(Said::Settled));
+        assert_eq!(sent(&mut transactions, later + 10 * every), []);
     }
 
     /// Claim: the first goes at once, what comes meanwhile when that is answered, all of it together; what is held back goes in time.
