@@ -648,7 +648,7 @@ fn what_was_deleted_is_not_gone_for_longer_than_it_was() {
     for what in [Doing::Set(1), Doing::Delete] {
         run.command(What::Execute(execute(0, what)), EPOCH).unwrap();
     }
-    let other = (1..100).find(|&q| version(&mut run, q) > 0).unwrap();
+    let other = (1..1_000_000).find(|&q| version(&mut run, q) > 0).unwrap();
     for q in [0, other] {
         run.command(What::Execute(execute(q, Doing::Set(1))), EPOCH).unwrap();
     }
