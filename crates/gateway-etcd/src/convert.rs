@@ -334,6 +334,36 @@ mod tests {
     }
 
     #[test]
+    fn each_branch_of_a_transaction_has_its_own_operations() {
+        use pb::request_op::Request;
+        let op = |request| pb::RequestOp { request: Some(request) };
+        let put = |key: &'static str| {
+            op(Request::RequestPut(pb::PutRequest { key: key.into(), ..pb::PutRequest::default() }))
+        };
+        let delete = pb::DeleteRangeRequest { key: "c".into(), ..pb::DeleteRangeRequest::default() };
+        let inner = pb::TxnRequest { failure: vec![put("d")], ..pb::TxnRequest::default() };
+        let asked = pb::TxnRequest {
+            compare: vec![pb::Compare { key: "k".into(), ..pb::Compare::default() }],
+            success: vec![put("a"), op(Request::RequestTxn(inner))],
+            failure: vec![put("b"), op(Request::RequestDeleteRange(delete))],
+        };
+        let taken = txn(asked).unwrap();
+        let key = |op: &Op| match op {
+            Op::Put(put) => put.key.clone(),
+            Op::Delete(delete) => delete.range.key.clone(),
+            Op::Range(range) => range.range.key.clone(),
+            Op::Txn(txn) => match txn.failure.as_slice() {
+                [Op::Put(put)] if txn.success.is_empty() => put.key.clone(),
+                other => panic!("{other:?}"),
+            },
+        };
+        let keys = |ops: &[Op]| ops.iter().map(key).collect::<Vec<Bytes>>();
+        assert_eq!((taken.compare.len(), taken.compare[0].range.key.clone()), (1, "k".into()));
+        assert_eq!(keys(&taken.success), ["a", "d"]);
+        assert_eq!(keys(&taken.failure), ["b", "c"]);
+    }
+
+    #[test]
     fn replies_in_a_transaction_name_the_revision_of_their_moment() {
         let range = || Reply::Range(RangeReply::default());
         let delete = |deleted| Reply::Delete { deleted, prev: Vec::new() };

@@ -37,7 +37,6 @@ pub(crate) fn put(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let (new, path) = (dir.join(format!("{name}.new")), dir.join(name));
     Step::Write(&new, bytes).take()?;
     Step::Flush(&new).take()?;
-
     Step::Rename(&new, &path).take()?;
     Step::Flush(dir).take()
 }
@@ -53,7 +52,6 @@ pub(crate) fn mark(dir: &Path, name: &str) -> Result<()> {
 /// There is none any more; it is an error if there was none.
 pub(crate) fn remove(dir: &Path, name: &str) -> Result<()> {
     Step::Remove(&dir.join(name)).take()?;
-
     Step::Flush(dir).take()
 }
 

@@ -717,7 +717,20 @@ fn a_start_takes_the_spare_segment_and_no_half_made_one() {
     let (journal, found) = open(&disk).unwrap();
     assert_eq!(found.shards[&SHARD].entries.len(), 2);
     assert!(disk.open(&spare).is_err(), "{:?}", disk.list("j"));
-    assert_eq!(size(&format!("j/{}", segment_name(3))), 4096);
+    let third = format!("j/{}", segment_name(3));
+    assert_eq!(size(&third), 4096);
+    drop(journal);
+
+    // A name that came to the disk by half leaves a segment under both of its names, to be written over as a spare one.
+    let mut both = vec![0; 4096];
+    disk.open(&third).unwrap().read_at(0, &mut both).unwrap();
+    both[4000..4003].fill(7);
+    disk.create(&spare, 4096).unwrap().write_at(0, &both).unwrap();
+    let (journal, found) = open(&disk).unwrap();
+    assert_eq!(found.shards[&SHARD].entries.len(), 2);
+    let mut end = [7; 3];
+    disk.open(&format!("j/{}", segment_name(4))).unwrap().read_at(4000, &mut end).unwrap();
+    assert_eq!(end, [0; 3], "the next segment is a file of its own");
     drop(journal);
 }
 
