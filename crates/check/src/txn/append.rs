@@ -18,7 +18,7 @@
 //! two appends or more that hold and that no read shows; or if the whole graph has no cycle, as the unseen ones can then be put
 //! in the order of the graph. A key whose reads contradict each other, or hold an element twice, gives no edges.
 //!
-//! A read of a list to which its transaction appended before is the version that this append made, as with Elle. So it convicts a store that lays a
+//! A read of a list to which its transaction appended before is taken for the version that this append made. So it convicts a store that lays a
 //! transaction's appends over what is committed and appends them when it commits: of `[2]`, read so, `[1 2]` is no later version. To
 //! judge such a store let no transaction read what it appended to.
 //!
