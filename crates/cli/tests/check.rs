@@ -377,6 +377,8 @@ fn times_that_touch_are_an_order_within_a_process() {
     assert!(code == 2 && out.contains("finer times"), "{code} {out}");
     let (code, out, _) = check(&folder.0, &["coarse.jsonl", "--model", "register", "--level", "all"]);
     assert!(code == 1 && out.contains("read-your-writes"), "{code} {out}");
+    let (code, out, _) = check(&folder.0, &["coarse.jsonl", "--model", "register", "--level", "sequential"]);
+    assert!(code == 1, "{code} {out}");
     let fine = row(0, "write", "1", 5, 9) + &row(0, "read", "1", 9, 12);
     folder.write("fine.jsonl", &(fine + &row(1, "read", "null", 1, 9) + &row(1, "read", "1", 9, 12)));
     let (code, out, _) = check(&folder.0, &["fine.jsonl", "--model", "register"]);

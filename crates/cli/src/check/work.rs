@@ -134,6 +134,12 @@ impl Judgement {
             judged.longest = None;
             (self.core, self.staleness) = (None, None);
         }
+        // Of the other levels this one alone asks what was over before what began.
+        for found in self.levels.iter_mut().filter(|found| found.level == Level::Convergence) {
+            if matches!(found.verdict, Verdict::Refuted(_)) {
+                found.verdict = Verdict::Unknown { why: COARSE.to_owned() };
+            }
+        }
     }
 
     /// The worst of the verdicts decides.
@@ -522,7 +528,8 @@ pub(super) fn judge_asked(
     let is_linearizable = match &judged {
         Some(judged) => matches!(judged.verdict, Verdict::Proved { .. }),
         // What is linearizable is sequential, and that is mostly found sooner: half of the time goes into trying.
-        None if levels.contains(&Level::Sequential) => {
+        // Not where moments make operations of one process overlap.
+        None if levels.contains(&Level::Sequential) && !history.coarse => {
             let half = started + deadline.saturating_duration_since(started) / 2;
             judge_parts(&*judge, history, args, jobs, half).worst.is_none_or(|(rank, ..)| rank == 2)
         }
