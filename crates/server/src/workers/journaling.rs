@@ -212,17 +212,23 @@ mod tests {
         ToJournal::Append(vec![Append { shard, write, hard: Some(hard), prev, entries: Vec::new() }])
     }
 
-    /// Claim: what a flush that failed was to make durable is told to nobody, neither a write nor the record of a checkpoint; and it is the
-    /// end, though the next one would succeed.
-    #[test]
-    fn a_flush_that_failed_proves_nothing() {
-        let dir = std::env::temp_dir().join(format!("quorate-journaling-fails-{}", std::process::id()));
+    /// A directory of its own, how its disk is, and a journal there.
+    fn lame(name: &str) -> (std::path::PathBuf, Arc<AtomicU64>, Journal) {
+        let dir = std::env::temp_dir().join(format!("quorate-journaling-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let delay = Arc::new(AtomicU64::new(0));
         let disk = Arc::new(Lame(FsDisk::new(&dir), delay.clone()));
         let identity = Identity { cluster: 1, node: NodeId(1) };
         let (journal, _) =
             Journal::open(disk, "journal", identity, Options::default(), Mint::for_journal()).unwrap();
+        (dir, delay, journal)
+    }
+
+    /// Claim: what a flush that failed was to make durable is told to nobody, neither a write nor the record of a checkpoint; and it is the
+    /// end, though the next one would succeed.
+    #[test]
+    fn a_flush_that_failed_proves_nothing() {
+        let (dir, delay, journal) = lame("fails");
         let ((applier, works), (background, tends)) = (queue(), channel());
         let inbox = Arc::new(Inbox::default());
         let tells = Tells { inbox: inbox.clone(), applier, background, counters: Arc::default() };
@@ -252,13 +258,7 @@ mod tests {
     /// Claim: the lane's thread waits for a flush only when the one before was quick, so a disk that stumbles makes it deaf once.
     #[test]
     fn a_slow_flush_is_not_waited_for_the_next_time() {
-        let dir = std::env::temp_dir().join(format!("quorate-journaling-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let delay = Arc::new(AtomicU64::new(0));
-        let disk = Arc::new(Lame(FsDisk::new(&dir), delay.clone()));
-        let identity = Identity { cluster: 1, node: NodeId(1) };
-        let (journal, _) =
-            Journal::open(disk, "journal", identity, Options::default(), Mint::for_journal()).unwrap();
+        let (dir, delay, journal) = lame("slow");
         let ((applier, _works), (background, _tends)) = (queue(), channel());
         let tells = Tells { inbox: Arc::default(), applier, background, counters: Arc::default() };
         let mut journaling = Journaling::new(journal, tells);
