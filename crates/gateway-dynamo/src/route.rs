@@ -12,14 +12,17 @@ use crate::failure::{Answered, ApiError, Kind, Retry, of_node};
 use crate::{Gateway, now_ms, scatter, unexpected};
 use quorate_base::ShardId;
 use quorate_item::codec::Codec;
-use quorate_item::{Condition, Item, KeySchema};
+use quorate_item::{Condition, Item, Key, KeySchema};
 pub(crate) use quorate_node::api::Place;
-use quorate_node::api::tables::{Block, Get, Got, KeysAsked, Page, Paged, Placement, Read, ReadReply};
+use quorate_node::api::tables::{
+    Block, Division, Get, Got, KeysAsked, Page, Paged, Placement, Read, ReadReply, other_segment,
+};
 use quorate_node::api::{Body, Gather, Request, Transact};
 use quorate_wire::kv::Reply as AnyReply;
 use quorate_wire::table::{Action, Command, Done, EPOCH, Execute, Op, Outcome, Reply, Token, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -42,9 +45,9 @@ pub(crate) fn in_block(block: &Block, shard: ShardId) -> Place {
 }
 
 /// Where the item with this key lies. Of a key that makes no sense any shard says so.
-fn place_of(placement: &Placement, table: &str, key: impl FnOnce(&KeySchema) -> Option<Vec<u8>>) -> Place {
+fn place_of(placement: &Placement, table: &str, key: impl FnOnce(&KeySchema) -> Option<Key>) -> Place {
     let Some(block) = placement.table(table) else { return META_PLACE };
-    let shard = key(&block.schema).map_or(ShardId(block.first), |partition| block.shard_of(&partition));
+    let shard = key(&block.schema).map_or(ShardId(block.first), |key| block.shard_of(&key));
     in_block(block, shard)
 }
 
@@ -56,12 +59,12 @@ fn place_of_op(placement: &Placement, op: &Op) -> Place {
         };
         let item = Item::decode(item).ok()?;
         let key = if whole { schema.key_of_item(&item) } else { schema.key_of(&item) };
-        key.ok().map(|key| key.partition)
+        key.ok()
     })
 }
 
 fn place_of_get(placement: &Placement, get: &Get) -> Place {
-    place_of(placement, &get.table, |schema| Some(schema.key_of(&get.key).ok()?.partition))
+    place_of(placement, &get.table, |schema| schema.key_of(&get.key).ok())
 }
 
 /// Does something by the newest map, and again where the map was old.
@@ -124,7 +127,7 @@ fn in_order<'a, T>(
 fn place_of_token(placement: &Placement, ops: &[Op], token: &Token) -> Place {
     let first = ops.iter().map(|op| &op.table).filter(|table| placement.table(table).is_some()).min();
     match first.and_then(|table| placement.table(table)) {
-        Some(block) => in_block(block, block.shard_of(&token.token)),
+        Some(block) => in_block(block, block.shard_of_token(&token.token)),
         None => META_PLACE,
     }
 }
@@ -298,7 +301,7 @@ pub(crate) fn there<T>(place: Place, answered: Answered<T>) -> Answered<T> {
 }
 
 /// A page of a query, from the shard of its partition, or of a scan, from one shard after the other in the order of slots; of a
-/// global index from all shards at once.
+/// global index, and of a partition that lies in all shards, from all at once.
 pub(crate) async fn page(gateway: &Gateway, page: Page, consistent: bool) -> Answered<Paged> {
     routed(gateway, |placement| {
         let page = page.clone();
@@ -314,7 +317,13 @@ pub(crate) async fn page(gateway: &Gateway, page: Page, consistent: bool) -> Ans
                 KeysAsked::Resolved(condition) => Some(condition.partition.clone()),
                 KeysAsked::Condition(condition) => partition_of(&block.schema, condition),
             };
-            let shard = partition.map_or(ShardId(block.first), |partition| block.shard_of(&partition));
+            let shard = match &partition {
+                None => ShardId(block.first),
+                Some(partition) => match block.shard_of_partition(partition) {
+                    Some(shard) => shard,
+                    None => return scatter::query(gateway, block, &page, consistent).await,
+                },
+            };
             paged(gateway, in_block(block, shard), page, consistent).await
         }
     })
@@ -333,7 +342,7 @@ fn partition_of(schema: &KeySchema, condition: &Condition) -> Option<Vec<u8>> {
     parts.iter().find_map(|part| Some(partition.condition(part).ok()?.partition))
 }
 
-async fn paged(gateway: &Gateway, place: Place, page: Page, consistent: bool) -> Answered<Paged> {
+pub(crate) async fn paged(gateway: &Gateway, place: Place, page: Page, consistent: bool) -> Answered<Paged> {
     let read = Read::Page(Box::new(page));
     match there(place, gateway.read_from(place, read, consistent).await)? {
         ReadReply::Page(paged) => Ok(paged),
@@ -348,18 +357,26 @@ async fn scan(
     segment: Option<(u32, u32)>,
     consistent: bool,
 ) -> Answered<Paged> {
-    let (first, last) = span(block, segment);
-    // Behind the start: an earlier page has been through all shards before its own. One of another segment is refused by the last.
+    let (shards, slots) = span(block, segment);
+    // Behind the start: an earlier page has been through all shards before its own.
     let start = page.start.as_ref().and_then(|start| {
         let key = block.schema.key_of(&block.schema.only_key(start)).ok()?;
-        Some(block.shard_of(&key.partition).get().min(last))
+        Some(block.shard_of(&key).get())
     });
+    if slots.is_none()
+        && let (Some((segment, of)), Some(_)) = (segment, start.filter(|at| !shards.contains(at)))
+    {
+        return Err(ApiError::validation(other_segment(segment, of)));
+    }
+    let Some(last) = shards.clone().last() else { return Ok(Paged::default()) };
+    // One of another segment is refused by the last.
+    let start = start.map(|at| at.min(last));
     let mut all = Paged::default();
     let mut room = PAGE_BYTES;
-    for shard in start.unwrap_or(first)..=last {
+    for shard in start.unwrap_or(shards.start)..shards.end {
         let limit = page.limit.map(|limit| limit.saturating_sub(all.scanned));
         let start = page.start.clone().filter(|_| start.is_none_or(|at| at == shard));
-        let part = Page { limit, start, bytes: Some(room), ..page.clone() };
+        let part = Page { keys: KeysAsked::All(slots), limit, start, bytes: Some(room), ..page.clone() };
         let part = paged(gateway, in_block(block, ShardId(shard)), part, consistent).await?;
         all.count += part.count;
         all.scanned += part.scanned;
@@ -377,14 +394,20 @@ async fn scan(
     Ok(all)
 }
 
-/// The shards that a scan's segment has slots in.
-fn span(block: &Block, segment: Option<(u32, u32)>) -> (u32, u32) {
-    let last = block.first + block.count - 1;
-    let Some((segment, of)) = segment.filter(|(_, of)| *of > 0) else { return (block.first, last) };
+/// The shards that a scan's segment has something of, and what it is of each of them. Segments divide the slots, where these are
+/// what is divided among the shards, and else the shards: of more segments than shards some are empty.
+fn span(block: &Block, segment: Option<(u32, u32)>) -> (Range<u32>, Option<(u32, u32)>) {
+    let end = block.first + block.count;
+    let Some((segment, of)) = segment.filter(|(_, of)| *of > 0) else { return (block.first..end, None) };
+    if block.division != Division::Hash {
+        let edge = |n: u32| (u64::from(n) * u64::from(block.count)).div_ceil(u64::from(of)) as u32;
+        return (block.first + edge(segment)..block.first + edge(segment + 1), None);
+    }
     let edge = |n: u64| (n << 32) / u64::from(of);
     let shard = |slot: u64| block.first + ((slot * u64::from(block.count)) >> 32) as u32;
     let (from, to) = (edge(segment.into()), edge(u64::from(segment) + 1));
-    (shard(from).min(last), shard(to.saturating_sub(1).max(from)).min(last))
+    let last = shard(to.saturating_sub(1).max(from)).min(end - 1);
+    (shard(from).min(last)..last + 1, Some((segment, of)))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Pages of a global index of a table with several shards. Each shard has the rows of its own items, in the index' order, so
+//! Pages of what lies in all shards of a table: of a global index, and of one partition of a table whose partitions are divided
+//! ([`quorate_node::api::tables::Division`]). Each shard has the rows of its own items, in their order, so
 //! all are asked at once and what they tell is merged row by row: by the index' key, then by the table's, as if all lay in one.
 //!
 //! A page ends as in one shard: behind so many rows, or behind 1 MB of them, whichever of them pass the filter. No shard
@@ -6,12 +7,13 @@
 //! twice as many each time, since they may all lie there. So a page of a thousand rows costs each of four shards some 250, and
 //! one of a single row costs each one.
 
-use crate::failure::{Answered, Kind};
-use crate::route::{Place, beside, in_block, moved, there};
+use crate::failure::{Answered, ApiError, Kind};
+use crate::route::{Place, beside, in_block, moved, paged, there};
 use crate::{Gateway, unexpected};
 use quorate_item::Item;
-use quorate_node::api::tables::{Block, Described, Page, Paged, Read, ReadReply, Row};
+use quorate_node::api::tables::{Block, Described, KeysAsked, Page, Paged, Read, ReadReply, Row};
 use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
 
 /// A page ends behind about so many bytes of items.
 const PAGE_BYTES: usize = 1 << 20;
@@ -135,16 +137,56 @@ pub(crate) async fn page(
     index: &str,
     page: &Page,
 ) -> Answered<Paged> {
+    merged(block, page, |place, part| rows(gateway, place, described, index, part)).await
+}
+
+/// A page of one partition of a table, which lies in all shards.
+pub(crate) async fn query(
+    gateway: &Gateway,
+    block: &Block,
+    page: &Page,
+    consistent: bool,
+) -> Answered<Paged> {
+    check(gateway, block, page).await?;
+    merged(block, page, |place, part| items(gateway, place, (block, page), part, consistent)).await
+}
+
+/// What the shards would say of it, which are asked for whole items.
+async fn check(gateway: &Gateway, block: &Block, page: &Page) -> Answered<()> {
+    let ReadReply::Table(described) = gateway.read(Read::Describe(page.table.clone()), false).await? else {
+        return Err(unexpected());
+    };
+    let filtered = page.filter.as_ref().map_or_else(Vec::new, |filter| filter.paths());
+    let paths =
+        || page.projection.iter().flat_map(|projection| &projection.paths).chain(filtered.iter().copied());
+    let invalid = |error: quorate_item::Error| ApiError::validation(error.message());
+    block.schema.check_paths(paths()).map_err(invalid)?;
+    let indexes = described.indexes.iter();
+    indexes
+        .map(|(_, schema)| schema.check_index_paths(paths()))
+        .collect::<Result<(), _>>()
+        .map_err(invalid)?;
+    match (&page.filter, &page.keys) {
+        (None, _) => Ok(()),
+        (Some(filter), KeysAsked::Resolved(_)) => block.schema.check_query_filter(filter).map_err(invalid),
+        (Some(filter), _) => block.schema.check_filter(filter).map_err(invalid),
+    }
+}
+
+async fn merged<F: Future<Output = Answered<(Vec<Placed>, bool)>>>(
+    block: &Block,
+    page: &Page,
+    ask: impl Fn(Place, Page) -> F,
+) -> Answered<Paged> {
     let places: Vec<Place> = block.shards().map(|shard| in_block(block, shard)).collect();
     let mut merge = Merge::new(places.len(), page);
     while !merge.go_on() {
         let dry = merge.dry();
-        let ask = |(at, (limit, bytes)): &(usize, Share)| {
+        let part = |(at, (limit, bytes)): &(usize, Share)| {
             let start = merge.told[*at].behind.clone().or_else(|| page.start.clone());
-            let part = Page { limit: *limit, bytes: Some(*bytes), start, ..page.clone() };
-            rows(gateway, places[*at], described, index, part)
+            ask(places[*at], Page { limit: *limit, bytes: Some(*bytes), start, ..page.clone() })
         };
-        let parts = beside(dry.iter().map(ask)).await;
+        let parts = beside(dry.iter().map(part)).await;
         for ((at, _), part) in dry.iter().zip(parts) {
             let (rows, more) = part?;
             merge.hear(*at, rows, more);
@@ -153,7 +195,31 @@ pub(crate) async fn page(
     Ok(merge.paged)
 }
 
-/// Rows of one shard, and whether it has more.
+/// Items of one shard, as rows of what `asked` is, and whether it has more. They come whole: those that do not pass count, too, and of those
+/// that do the keys say where they stand.
+async fn items(
+    gateway: &Gateway,
+    place: Place,
+    (block, asked): (&Block, &Page),
+    part: Page,
+    consistent: bool,
+) -> Answered<(Vec<Placed>, bool)> {
+    let part = Page { filter: None, projection: None, count: false, ..part };
+    let paged = paged(gateway, place, part, consistent).await?;
+    let row = |item: Item| {
+        let at = block.schema.key_of_item(&item).ok()?.bytes();
+        let (keys, bytes) = (block.schema.only_key(&item), item.size());
+        let passed = asked.filter.as_ref().is_none_or(|filter| filter.holds(Some(&item)));
+        let item = (passed && !asked.count).then(|| {
+            asked.projection.as_ref().map_or_else(|| item.clone(), |projection| projection.of(&item))
+        });
+        Some((at, Row { keys, bytes, passed, item }))
+    };
+    let rows = paged.items.into_iter().map(row).collect::<Option<_>>().ok_or_else(unexpected)?;
+    Ok((rows, paged.last.is_some()))
+}
+
+/// Rows of one shard of an index, and whether it has more.
 async fn rows(
     gateway: &Gateway,
     place: Place,
@@ -206,7 +272,6 @@ pub(crate) async fn global(gateway: &Gateway, page: &Page) -> Answered<Option<(S
 mod tests {
     use super::*;
     use quorate_base::rng::Rng;
-    use quorate_node::api::tables::KeysAsked;
 
     fn asked(limit: Option<usize>, backward: bool) -> Page {
         Page {

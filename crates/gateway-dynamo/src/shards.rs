@@ -179,6 +179,12 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
             "Entries": shard.entries,
             "Ready": ready,
         });
+        let block = placement.table(&table);
+        if let Some(begin) = block.and_then(|block| block.begin(ShardId(shard.number))) {
+            let mut text = Vec::new();
+            begin.write_json(&mut text);
+            told["Begin"] = serde_json::from_slice(&text).unwrap_or_default();
+        }
         if let Some(keys) = hot.remove(&shard.number) {
             told["HotKeys"] = keys;
         }

@@ -7,7 +7,7 @@ use crate::{Gateway, unexpected};
 use quorate_node::api::{Body, Request};
 use quorate_policy::tags::{PREFIX, TagError, from_tags};
 use quorate_policy::{Part, Partitioning, Policy, plan};
-use quorate_wire::table::{Change, Command, EPOCH, SHARDS_TAG, What};
+use quorate_wire::table::{Change, Command, EPOCH, SHARDS_TAG, SPLITS_TAG, What};
 use serde_json::{Value, json};
 
 /// No table has more tags.
@@ -65,8 +65,9 @@ fn check_count(tags: usize) -> Answered<()> {
 
 /// Refuses tags whose policy this release cannot keep, by name.
 pub(crate) async fn check_policy(gateway: &Gateway, tags: &[(String, String)]) -> Answered<()> {
-    // How many shards there are is no promise; the machine looks at it.
-    let asks = |(key, _): &&(String, String)| key.starts_with(PREFIX) && key != SHARDS_TAG;
+    // How many shards there are, and where they begin, is no promise; the machine looks at it.
+    let asks =
+        |(key, _): &&(String, String)| key.starts_with(PREFIX) && key != SHARDS_TAG && key != SPLITS_TAG;
     if !tags.iter().any(|tag| asks(&tag)) {
         return Ok(());
     }
@@ -82,20 +83,24 @@ pub(crate) async fn check_policy(gateway: &Gateway, tags: &[(String, String)]) -
             lacks.join(", ")
         )));
     }
-    if plan.partition_by != Partitioning::Hash {
+    let shards = tags.iter().find(|(key, _)| key == SHARDS_TAG);
+    if plan.partition_by == Partitioning::None && shards.is_some_and(|(_, count)| count != "1") {
         return Err(ApiError::validation(format!(
-            "The policy of these tags is not available yet: tables are partitioned by hash, not by {}",
-            plan.partition_by
+            "The policy of these tags asks for one order of all keys, which one shard has: leave the tag {SHARDS_TAG} out"
         )));
     }
-    enough(&policy, plan.copies, voters(gateway).await?)
+    if names_copies(&policy) { enough(plan.copies, voters(gateway).await?) } else { Ok(()) }
 }
 
-/// Refuses a policy that asks for more copies than there can be. One that does not say how many has as many as there are members, up to
-/// its plan's, as a table without tags has: another tag does not make the default a promise.
-fn enough(policy: &Policy, copies: u8, voters: usize) -> Answered<()> {
-    let said = policy.survive.is_some() || policy.durability.is_some() || policy.replication.is_some();
-    if !said || usize::from(copies) <= voters {
+/// Whether it says how many copies there are. One that does not has as many as there are members, up to its plan's, as a table without
+/// tags has: another tag does not make the default a promise.
+fn names_copies(policy: &Policy) -> bool {
+    policy.survive.is_some() || policy.durability.is_some() || policy.replication.is_some()
+}
+
+/// Refuses a policy that asks for more copies than there can be.
+fn enough(copies: u8, voters: usize) -> Answered<()> {
+    if usize::from(copies) <= voters {
         return Ok(());
     }
     Err(ApiError::validation(format!(
@@ -110,7 +115,8 @@ fn check_copies(old: &[(String, String)], new: &[(String, String)]) -> Answered<
     let of = |tags: &[(String, String)], name: &str| {
         tags.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
     };
-    if of(old, SHARDS_TAG).is_none() || of(old, &survive) == of(new, &survive) {
+    let whole = of(old, SHARDS_TAG).or(of(old, SPLITS_TAG)).is_none();
+    if whole || of(old, &survive) == of(new, &survive) {
         return Ok(());
     }
     Err(ApiError::validation(format!(
@@ -124,7 +130,9 @@ fn unknown(error: &TagError) -> String {
         TagError::Unknown { key, near: None } if key.eq_ignore_ascii_case(SHARDS_TAG) => {
             format!("there is no tag {key}; {SHARDS_TAG} was meant, perhaps")
         }
-        TagError::Unknown { near: None, .. } => format!("{error}; or {SHARDS_TAG} with a number"),
+        TagError::Unknown { near: None, .. } => {
+            format!("{error}; or {SHARDS_TAG} with a number, {SPLITS_TAG} with partition keys")
+        }
         _ => error.to_string(),
     }
 }
@@ -239,8 +247,7 @@ mod tests {
     fn only_what_is_said_takes_copies() {
         let enough = |tags: &[(&str, &str)], voters| {
             let policy = from_tags(tags.iter().copied()).unwrap();
-            let copies = plan(&policy).unwrap().copies;
-            enough(&policy, copies, voters)
+            if names_copies(&policy) { enough(plan(&policy).unwrap().copies, voters) } else { Ok(()) }
         };
         assert!(enough(&[("quorate:staleness", "5s")], 1).is_ok());
         assert!(enough(&[("quorate:consistency", "linearizable")], 1).is_ok());

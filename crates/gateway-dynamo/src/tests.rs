@@ -3,6 +3,7 @@
 mod answers;
 mod capacity;
 mod deleting;
+mod divided;
 mod sharded;
 
 use crate::{Gateway, Options, failure, front, operation};

@@ -200,8 +200,8 @@ pub enum Part {
     Spaces,
     /// More than one shard a space.
     Shards,
-    /// Partitioning other than by hash.
-    Partitioning,
+    /// An explicit map of what lies in which shard.
+    Directory,
     /// Transactions across shards.
     Transactions,
     /// Session tokens.
@@ -227,7 +227,7 @@ impl Part {
             Self::Raft => "one shard replicated by raft",
             Self::Spaces => "spaces with a policy of their own",
             Self::Shards => "spaces of several shards",
-            Self::Partitioning => "partitioning other than by hash",
+            Self::Directory => "partitioning by directory",
             Self::Transactions => "transactions across shards",
             Self::Sessions => "session tokens",
             Self::BoundedReads => "reads with a bound on staleness",

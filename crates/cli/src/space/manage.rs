@@ -1,21 +1,23 @@
-//! `quorate space create|describe|alter|list|drop|shards`: tables as spaces with a policy. The words are those of `quorate plan`;
+//! `quorate space create|describe|alter|list|drop`: tables as spaces with a policy. The words are those of `quorate plan`;
 //! they stand in the table's tags, and what this release does not have is refused before anything is asked of a node.
 
 use super::Where;
 use super::remote::{Refused, Remote};
+use super::shards::{close, zones};
 use crate::plan::Words;
 use crate::probe::time;
 use crate::report::{Exit, Problem, many, say};
-use crate::status::crowd;
 use quorate_policy::ask::spell_time;
-use quorate_policy::{Part, Plan, Policy, Replication, plan, tags};
+use quorate_policy::{Part, Partitioning, Plan, Policy, Replication, plan, tags};
 use serde_json::{Value, json};
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// How many shards a table has is a tag of its own: no promise depends on it.
 const SHARDS: &str = "quorate:shards";
+/// At which partition keys they begin, where they are ranges.
+const SPLITS: &str = "quorate:split-at";
 const STALENESS: &str = "quorate:staleness";
 /// How long it takes to look again whether shards are ready.
 const LOOK: Duration = Duration::from_millis(200);
@@ -33,6 +35,15 @@ pub(super) struct CreateArgs {
     /// Over how many shards its items are spread: each is a group of its own. With 1 they lie beside the key-value space
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2000))]
     shards: u32,
+    /// Partition keys, in their order, at which further shards begin: the space is partitioned by range
+    #[arg(
+        long,
+        value_name = "KEY,…",
+        value_delimiter = ',',
+        conflicts_with = "shards",
+        allow_hyphen_values = true
+    )]
+    split_at: Vec<String>,
     /// How long to wait for all of its shards
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "2m")]
     timeout: Duration,
@@ -59,17 +70,6 @@ pub(super) struct AlterArgs {
 pub(super) struct NameArgs {
     /// The space's name
     name: String,
-    #[command(flatten)]
-    at: Where,
-}
-
-#[derive(clap::Args, Debug)]
-pub(super) struct ShardsArgs {
-    /// The space's name
-    name: String,
-    /// Look for so long how many entries come to each: how much load it has
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    over: Option<Duration>,
     #[command(flatten)]
     at: Where,
 }
@@ -102,8 +102,9 @@ fn key(text: &str) -> Result<(String, String), String> {
 }
 
 /// The plan of what was asked for, if this release has all of it.
-fn planned(words: &Words) -> Result<(Policy, Plan), Problem> {
-    let (policy, _) = words.policy()?;
+fn planned(words: &Words, by: Option<Partitioning>) -> Result<(Policy, Plan), Problem> {
+    let (mut policy, _) = words.policy()?;
+    policy.partition_by = policy.partition_by.or(by);
     let plan = plan(&policy).map_err(|refusal| crate::plan::problem(&refusal, false))?;
     let lacks: Vec<&str> = plan.missing().into_iter().map(Part::said).collect();
     if lacks.is_empty() {
@@ -122,11 +123,16 @@ fn tags_of(policy: &Policy) -> Vec<Value> {
 }
 
 pub(super) async fn create(args: &CreateArgs) -> Result<(), Problem> {
-    let (policy, plan) = planned(&args.words)?;
+    let by = (!args.split_at.is_empty()).then_some(Partitioning::Range);
+    let (policy, plan) = planned(&args.words, by)?;
     let mut tags = tags_of(&policy);
     if args.shards > 1 {
         tags.push(json!({ "Key": SHARDS, "Value": args.shards.to_string() }));
     }
+    if !args.split_at.is_empty() {
+        tags.push(json!({ "Key": SPLITS, "Value": args.split_at.join(" ") }));
+    }
+    let shards = args.shards.max(args.split_at.len() as u32 + 1);
     let keys = [(Some(&args.key), "HASH"), (args.sort.as_ref(), "RANGE")];
     let keys = || keys.iter().filter_map(|(key, role)| Some(((*key)?, role)));
     let mut request = json!({
@@ -155,11 +161,11 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), Problem> {
     let told = shards_of(&mut remote, &args.name).await;
     let (headline, copies) = in_this_cluster(&told, &policy, &plan);
     if args.at.json {
-        let told = json!({ "space": args.name, "shards": args.shards, "headline": headline, "copies": copies,
+        let told = json!({ "space": args.name, "shards": shards, "headline": headline, "copies": copies,
             "table": described });
         say(&told.to_string());
     } else {
-        let spread = if args.shards > 1 { format!(", {} shards", args.shards) } else { String::new() };
+        let spread = if shards > 1 { format!(", {shards} shards") } else { String::new() };
         say(&format!("{}: {headline}{spread}", args.name));
         if let Some(line) = bounded(&policy) {
             say(&line);
@@ -211,7 +217,7 @@ fn in_this_cluster(told: &Value, policy: &Policy, planned: &Plan) -> (String, u6
 
 /// Waits for a table's shards to know it, and shows how far they are.
 async fn ready(remote: &mut Remote, args: &CreateArgs, end: Instant) -> Result<Value, Problem> {
-    let bar = args.at.count(args.shards.into(), "shards are ready");
+    let bar = args.at.count(args.shards.max(args.split_at.len() as u32 + 1).into(), "shards are ready");
     let (name, mut known) = (json!({ "TableName": args.name }), None);
     while let Ok(described) = timeout_at(end, remote.ask("DescribeTable", &name)).await {
         let described = described.map_err(|e| e.problem(&format!("{:?} is made, but", args.name)))?;
@@ -268,7 +274,7 @@ impl fmt::Display for Counted {
 }
 
 pub(super) async fn alter(args: &AlterArgs) -> Result<(), Problem> {
-    let (policy, _) = planned(&args.words)?;
+    let (policy, _) = planned(&args.words, None)?;
     let mut remote = Remote::new(args.at.endpoint());
     let failed = |e: Refused| e.problem(&format!("cannot alter {:?}", args.name));
     let arn = arn(&mut remote, &args.name).await.map_err(failed)?;
@@ -301,7 +307,7 @@ pub(super) async fn alter(args: &AlterArgs) -> Result<(), Problem> {
 /// What a space's tags ask for.
 fn policy_of(tags: &Value) -> Policy {
     let pairs = tags.as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(pair);
-    tags::from_tags(pairs.filter(|(key, _)| *key != SHARDS)).unwrap_or_default()
+    tags::from_tags(pairs.filter(|(key, _)| *key != SHARDS && *key != SPLITS)).unwrap_or_default()
 }
 
 /// The headline of what a space's tags ask for, as it is in this cluster; and that there are fewer copies than they ask for, if so.
@@ -329,7 +335,9 @@ pub(super) async fn describe(args: &NameArgs) -> Result<(), Problem> {
     let tags = tags.map_err(failed)?["Tags"].clone();
     let pairs: Vec<(&str, &str)> =
         tags.as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(pair).collect();
-    let shards = pairs.iter().find(|(key, _)| *key == SHARDS).map_or("1", |(_, value)| value);
+    let of = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+    let ranges = of(SPLITS).map(|keys| (keys.split_whitespace().count() + 1).to_string());
+    let shards = ranges.as_deref().or(of(SHARDS)).unwrap_or("1");
     let policy = policy_of(&tags);
     let staleness = policy.staleness.map(|bound| bound.as_millis() as u64);
     let told = shards_of(&mut remote, &args.name).await;
@@ -441,158 +449,10 @@ pub(super) async fn drop(args: &DropArgs) -> Result<(), Problem> {
     Ok(())
 }
 
-pub(super) async fn shards(args: &ShardsArgs) -> Result<(), Problem> {
-    let mut remote = Remote::new(args.at.endpoint());
-    let failed = |e: Refused| e.problem(&format!("cannot look at the shards of {:?}", args.name));
-    let request = json!({ "TableName": args.name, "HotKeys": true });
-    let mut told = remote.ask("Quorate.DescribeShards", &request).await.map_err(failed)?;
-    if let Some(over) = args.over {
-        let since = Instant::now();
-        sleep(over).await;
-        let before = std::mem::take(&mut told);
-        told = remote.ask("Quorate.DescribeShards", &request).await.map_err(failed)?;
-        rate(&before, &mut told, since.elapsed());
-    }
-    if args.at.json {
-        say(&told.to_string());
-    } else {
-        say(lines(&told, args.over.is_some()).trim_end());
-        for line in zones(&told) {
-            say(&line);
-        }
-    }
-    Ok(())
-}
-
-/// In which zones the members are, and of how many shards two replicas are in one; no line where no member has said.
-fn zones(told: &Value) -> Vec<String> {
-    let mut zones = std::collections::BTreeMap::<&str, Vec<String>>::new();
-    for one in told["Zones"].as_array().map_or(&[][..], Vec::as_slice) {
-        if let (Some(zone), Some(node)) = (one["Zone"].as_str(), one["Node"].as_u64()) {
-            zones.entry(zone).or_default().push(node.to_string());
-        }
-    }
-    if zones.is_empty() {
-        return Vec::new();
-    }
-    let named: Vec<String> =
-        zones.iter().map(|(zone, nodes)| format!("{zone} (node {})", nodes.join(", "))).collect();
-    let mut lines = vec![format!("  zones: {}", named.join(", "))];
-    let (close, most) = close(told);
-    if close > 0 {
-        let have = if close == 1 { "has" } else { "have" };
-        let upto = if close > 1 && most > 2 { "up to " } else { "" };
-        lines.push(format!(
-            "  {} {have} {upto}{} replicas in one zone: they move apart as soon as there are nodes in enough zones",
-            many(close as u64, "shard"),
-            crowd(most)
-        ));
-    }
-    lines
-}
-
-/// Of how many shards two or more replicas are, or are to be, in one zone; and how many those are of one at most.
-fn close(told: &Value) -> (usize, u32) {
-    let shared = |shard: &Value| {
-        let zones = shard["SharedZones"].as_array().map_or(&[][..], Vec::as_slice);
-        zones.iter().map(|zone| in_zone(told, shard, zone)).max()
-    };
-    let shards = told["Shards"].as_array().map_or(&[][..], Vec::as_slice);
-    let shared: Vec<u32> = shards.iter().filter_map(shared).collect();
-    (shared.len(), shared.into_iter().max().unwrap_or(0))
-}
-
-/// How many replicas of a shard are, or are to be, in a zone.
-fn in_zone(told: &Value, shard: &Value, zone: &Value) -> u32 {
-    let nodes = |member: &str| shard[member].as_array().map_or(&[][..], Vec::as_slice);
-    let stays = |node: &&Value| !nodes("MovesFrom").contains(node);
-    let is_there = |node: &&Value| {
-        let zones = told["Zones"].as_array().map_or(&[][..], Vec::as_slice);
-        zones.iter().any(|one| one["Node"] == **node && one["Zone"] == *zone)
-    };
-    nodes("Replicas").iter().filter(stays).chain(nodes("MovesTo")).filter(is_there).count() as u32
-}
-
-/// Adds how many entries a second came to each shard between two looks.
-fn rate(before: &Value, told: &mut Value, over: Duration) {
-    let Some(shards) = told["Shards"].as_array_mut() else { return };
-    for shard in shards {
-        let same = |known: &&Value| known["Shard"] == shard["Shard"];
-        let known = before["Shards"].as_array().and_then(|all| all.iter().find(same));
-        let entries = |shard: &Value| shard["Entries"].as_u64().unwrap_or(0);
-        let came = known.map_or(0, |known| entries(shard).saturating_sub(entries(known)));
-        shard["EntriesPerSecond"] = json!((came as f64 / over.as_secs_f64()).round());
-    }
-}
-
-/// A table of shards, for who looks.
-fn lines(told: &Value, with_rates: bool) -> String {
-    let mut out = String::from("  shard  leader  replicas      items        bytes      entries");
-    out.push_str(if with_rates { "  entries/s\n" } else { "\n" });
-    for shard in told["Shards"].as_array().map_or(&[][..], Vec::as_slice) {
-        let number = |member: &str| shard[member].as_u64().unwrap_or(0);
-        let replicas = shard["Replicas"].as_array().map_or(&[][..], Vec::as_slice);
-        let replicas: Vec<String> = replicas.iter().map(Value::to_string).collect();
-        let leader = match number("Leader") {
-            0 => "none".to_string(),
-            leader => leader.to_string(),
-        };
-        // Writing to a String cannot fail.
-        let _ = write!(
-            out,
-            "  {:>5}  {leader:>6}  {:<8}  {:>9}  {:>11}  {:>11}",
-            number("Shard"),
-            replicas.join(","),
-            number("ItemCount"),
-            number("SizeBytes"),
-            number("Entries"),
-        );
-        if with_rates {
-            let _ = write!(out, "  {:>9}", shard["EntriesPerSecond"].as_f64().unwrap_or(0.0));
-        }
-        if shard["Ready"] != true {
-            out.push_str("  not ready");
-        }
-        let nodes = |member: &str| {
-            let all = shard[member].as_array().map_or(&[][..], Vec::as_slice);
-            all.iter().map(Value::to_string).collect::<Vec<_>>().join(",")
-        };
-        match (nodes("MovesFrom").as_str(), nodes("MovesTo").as_str()) {
-            ("", "") => {}
-            (from, "") => _ = write!(out, "  leaves {from}"),
-            ("", to) => _ = write!(out, "  comes to {to}"),
-            (from, to) => _ = write!(out, "  moves from {from} to {to}"),
-        }
-        for zone in shard["SharedZones"].as_array().map_or(&[][..], Vec::as_slice) {
-            _ = write!(
-                out,
-                "  {} in zone {}",
-                crowd(in_zone(told, shard, zone)),
-                zone.as_str().unwrap_or("")
-            );
-        }
-        out.push('\n');
-        for hot in shard["HotKeys"].as_array().map_or(&[][..], Vec::as_slice) {
-            out.push_str(&hot_line(hot));
-        }
-    }
-    out
-}
-
-/// A key that gets much of a shard's load.
-fn hot_line(hot: &Value) -> String {
-    let number = |member: &str| hot[member].as_u64().unwrap_or(0);
-    let all = (number("Reads") + number("Writes")).max(1);
-    let share = hot["Share"].as_f64().unwrap_or(0.0) * 100.0;
-    let writes = number("Writes") * 100 / all;
-    format!("         hot: {} gets {share:.0} % of the load, {writes} % of which are writes\n", hot["Key"])
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Counted, close, holds, key, lines, policy_of, rate, zones};
+    use super::{Counted, holds, key, policy_of};
     use serde_json::json;
-    use std::time::Duration;
 
     #[test]
     fn what_is_said_is_what_there_is() {
@@ -616,60 +476,6 @@ mod tests {
         let told = json!({ "Shards": [shard(0, false), shard(2, true), shard(0, true), shard(1, false)] });
         assert_eq!(Counted::of(&told).to_string(), "2 of 4 shards are ready, 2 have no leader");
         assert_eq!(Counted::of(&json!({})).to_string(), "0 of 0 shards are ready, 0 have no leader");
-    }
-
-    #[test]
-    fn shards_have_rates() {
-        let told = |entries: [u64; 2]| {
-            let shard = |n: usize| {
-                json!({ "Shard": n + 2, "Leader": n, "Replicas": [1, 2, 3], "ItemCount": 7,
-                "SizeBytes": 700, "Entries": entries[n], "Ready": n == 1 })
-            };
-            json!({ "Shards": [shard(0), shard(1)] })
-        };
-        let (before, mut behind) = (told([10, 20]), told([10, 60]));
-        rate(&before, &mut behind, Duration::from_secs(4));
-        let text = lines(&behind, true);
-        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(rows[0].last(), Some(&"entries/s"));
-        assert_eq!(rows[1], ["2", "none", "1,2,3", "7", "700", "10", "0", "not", "ready"]);
-        assert_eq!(rows[2], ["3", "1", "1,2,3", "7", "700", "60", "10"]);
-        assert!(!lines(&before, false).contains("entries/s"));
-        let mut hot = before.clone();
-        hot["Shards"][0]["HotKeys"] =
-            json!([{ "Key": { "c": { "S": "one" } }, "Share": 0.418, "Reads": 30, "Writes": 10 }]);
-        let words = "         hot: {\"c\":{\"S\":\"one\"}} gets 42 % of the load, 25 % of which are writes";
-        assert_eq!(lines(&hot, false).lines().nth(2), Some(words));
-        for (from, to, words) in [
-            (json!([3]), json!([4]), "moves from 3 to 4"),
-            (json!([3]), json!([]), "leaves 3"),
-            (json!([]), json!([4]), "comes to 4"),
-        ] {
-            let mut moving = before.clone();
-            moving["Shards"][0]["MovesFrom"] = from;
-            moving["Shards"][0]["MovesTo"] = to;
-            assert!(lines(&moving, false).lines().nth(1).unwrap().ends_with(words), "{moving}");
-        }
-    }
-
-    #[test]
-    fn zones_are_named_where_there_are_any() {
-        let zone = |node: u64, zone: &str| json!({ "Node": node, "Zone": zone });
-        let told = json!({ "Zones": [zone(1, "a"), zone(2, "b"), zone(4, "a")], "Shards": [
-            { "Shard": 2, "Replicas": [1, 2, 4], "SharedZones": ["a"], "Ready": true },
-            { "Shard": 3, "Replicas": [1, 2], "SharedZones": [], "Ready": true },
-        ] });
-        let said = zones(&told);
-        assert_eq!(said[0], "  zones: a (node 1, 4), b (node 2)");
-        assert!(said[1].starts_with("  1 shard has two replicas in one zone"), "{}", said[1]);
-        assert!(lines(&told, false).lines().nth(1).unwrap().ends_with("two in zone a"));
-        assert!(zones(&json!({ "Shards": [{ "Shard": 2 }] })).is_empty());
-        let mut three = told.clone();
-        three["Shards"][1] = json!({ "Shard": 3, "Replicas": [1, 2, 5], "MovesFrom": [2], "MovesTo": [4], "SharedZones": ["a"] });
-        three["Zones"] = json!([zone(1, "a"), zone(2, "b"), zone(4, "a"), zone(5, "a")]);
-        assert_eq!(close(&three), (2, 3));
-        assert!(lines(&three, false).lines().nth(2).unwrap().ends_with("three in zone a"));
-        assert!(zones(&three)[1].starts_with("  2 shards have up to three replicas in one zone"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod import;
 mod manage;
 mod manifest;
 mod remote;
+mod shards;
 
 use crate::report::Problem;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,7 +34,7 @@ enum Command {
     /// Take a space away, with all that is in it
     Drop(manage::DropArgs),
     /// The shards of a space: who leads each, where it is, how much is in it, how many entries its log has had, its hot keys
-    Shards(manage::ShardsArgs),
+    Shards(shards::ShardsArgs),
     /// Write a table's items into files, in DynamoDB's JSON format
     Export(ExportArgs),
     /// Put the items of such files into a table
@@ -114,7 +115,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         Command::Alter(args) => runtime.block_on(manage::alter(args)),
         Command::List(args) => runtime.block_on(manage::list(args)),
         Command::Drop(args) => runtime.block_on(manage::drop(args)),
-        Command::Shards(args) => runtime.block_on(manage::shards(args)),
+        Command::Shards(args) => runtime.block_on(shards::shards(args)),
         Command::Export(args) => runtime.block_on(export::run(args)),
         Command::Import(args) => runtime.block_on(import::run(args)),
     }

@@ -192,7 +192,7 @@ async fn write(gateway: &Gateway, rng: &mut Rng) {
 }
 
 /// All pages of both tables are alike, with all that they say.
-async fn alike(gateway: &Gateway, what: &str, body: &Value) -> Vec<Value> {
+pub(super) async fn alike(gateway: &Gateway, what: &str, body: &Value) -> Vec<Value> {
     let mut body = body.clone();
     let mut found = Vec::new();
     loop {

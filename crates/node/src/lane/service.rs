@@ -20,7 +20,7 @@ use quorate_state::kv::ReadError;
 use quorate_wire::kv::{Command, LeaseId, Refused, Reply};
 use quorate_wire::members::{Book, Info};
 use quorate_wire::peer::{Declined, Frame};
-use quorate_wire::table::{Refusal, SHARDS_TAG, What};
+use quorate_wire::table::{Refusal, What};
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -176,7 +176,7 @@ impl Group {
     fn name_founders(&self, command: &mut Command) {
         let Command::Table(command) = command else { return };
         let What::Create(definition) = &command.what else { return };
-        if definition.tags.iter().any(|(key, _)| key == SHARDS_TAG) {
+        if definition.asks_for_shards() {
             let now = self.raft.committed_membership();
             let founders = Membership {
                 voters: now.voters.clone(),

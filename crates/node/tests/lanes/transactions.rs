@@ -22,7 +22,7 @@ impl Cluster {
         let view = self.nodes.iter().flatten().next().unwrap().lane.view();
         let block = view.tables().placement().table("t").unwrap();
         let key = block.schema.key_of(&item(n)).unwrap();
-        Place { shard: block.shard_of(&key.partition), epoch: EPOCH }
+        Place { shard: block.shard_of(&key), epoch: EPOCH }
     }
 
     /// Some items, no two of which lie in one shard.

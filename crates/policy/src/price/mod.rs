@@ -41,8 +41,8 @@ pub(crate) fn needs(d: &Decision) -> Vec<Part> {
     if many {
         parts.push(Part::Shards);
     }
-    if !matches!(d.partition_by, Partitioning::None | Partitioning::Hash) {
-        parts.push(Part::Partitioning);
+    if d.partition_by == Partitioning::Directory {
+        parts.push(Part::Directory);
     }
     if many && d.promise == Consistency::StrictSerializable {
         parts.push(Part::Transactions);

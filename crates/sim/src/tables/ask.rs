@@ -219,9 +219,11 @@ pub(crate) fn route(
         return Some((KV, Request::Write(Any::Table(command.clone()))));
     }
     let block = placement.table(table)?;
-    let place = |partition: &[u8]| Place { shard: block.shard_of(partition), epoch: block.epoch };
-    let of_key =
-        |item: &Item| Some(place(&block.schema.key_of(&block.schema.only_key(item)).ok()?.partition));
+    let place = |shard: ShardId| Place { shard, epoch: block.epoch };
+    let of_key = |item: &Item| {
+        let key = block.schema.key_of(&block.schema.only_key(item)).ok()?;
+        Some(place(block.shard_of(&key)))
+    };
     if let Some((Read::Page(mut page), fresh)) = read {
         let KeysAsked::All(Some((shard, _))) = page.keys else { return None };
         page.keys = KeysAsked::All(None);
@@ -250,7 +252,7 @@ pub(crate) fn route(
     if let ([(one, _)], false) = (&ops[..], *atomic) {
         return Some((one.shard, Request::Write(Any::Table(command))));
     }
-    let token = token.clone().map(|token| (place(&token.token), token));
+    let token = token.clone().map(|token| (place(block.shard_of_token(&token.token)), token));
     Some((KV, Request::Transact(Box::new(Transact { now, token, ops }))))
 }
 

@@ -9,7 +9,9 @@ use quorate_base::{EntryId, Index, Term};
 use quorate_storage::state::{StateError, StateResult};
 use quorate_wire::kv::Revision;
 
-const FORMAT: u8 = 4;
+const FORMAT: u8 = 5;
+/// Of releases that knew no tables but those that are partitioned by hash.
+const HASHED_ALONE: u8 = 4;
 /// In this one the newest versions whose changes were not swept were counted as history, too.
 const COUNTED_TWICE: u8 = 3;
 /// No log grows so long, and no state so large.
@@ -84,7 +86,7 @@ impl Meta {
         }
         // Its checksum holds: it is whole, and must not be set aside.
         match body.first() {
-            Some(&(FORMAT | COUNTED_TWICE)) => {}
+            Some(&(FORMAT | HASHED_ALONE | COUNTED_TWICE)) => {}
             Some(&format) if format < FORMAT => {
                 return Err(StateError::newer(
                     "key-value state: its format is older than this release reads; bring the data over with a client of etcd",
@@ -140,15 +142,20 @@ mod tests {
         }
     }
 
-    /// Claim: what the release before counted twice is counted once.
+    /// Claim: formats of earlier releases are read; what one of them counted twice is counted once.
     #[test]
-    fn the_format_before_is_read() {
+    fn the_formats_before_are_read() {
         let meta = Meta { live_bytes: 70, history_bytes: 100, ..Meta::new() };
         let mut stored = meta.encode();
         stored.truncate(stored.len() - 4);
         stored[0] = COUNTED_TWICE;
         stored.extend(crc32c::crc32c(&stored).to_le_bytes());
-        assert_eq!(Meta::decode(&stored), Ok(Meta { history_bytes: 30, ..meta }));
+        assert_eq!(Meta::decode(&stored), Ok(Meta { history_bytes: 30, ..meta.clone() }));
+        let body = stored.len() - 4;
+        stored[0] = HASHED_ALONE;
+        let crc = crc32c::crc32c(&stored[..body]);
+        stored[body..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Meta::decode(&stored), Ok(meta));
     }
 
     #[test]

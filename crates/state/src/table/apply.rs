@@ -4,7 +4,7 @@
 //! Nothing is written before all operations of an atomic command are planned and none stands against them, so that a
 //! command is refused without a trace or done to its end.
 
-use super::catalog::{IndexTable, Table, index_bytes, key_bytes};
+use super::catalog::{IndexTable, Table, index_bytes};
 use super::layout::{damaged, row, varint};
 use super::{Mutant, Tables, layout, lock};
 use crate::digest::Digest;
@@ -215,7 +215,7 @@ impl Tables {
                     Item::decode(key).map(|key| table.schema.key_of(&key))
                 }
             };
-            matches!(key, Ok(Ok(key)) if !items.insert((table.definition.id, key_bytes(&key))))
+            matches!(key, Ok(Ok(key)) if !items.insert((table.definition.id, table.at(&key))))
         })
     }
 
@@ -229,7 +229,7 @@ impl Tables {
             Ok(asked) => asked,
             Err(outcome) => return Ok(Err(Done::of(outcome))),
         };
-        let at = key_bytes(&asked.key);
+        let at = table.at(&asked.key);
         table.hot.note(&at, !matches!(op.action, Action::Check { .. }));
         let held =
             if self.held.is_locked() { self.held.lock(&lock::item(table.definition.id, &at)) } else { None };
@@ -334,7 +334,7 @@ impl Tables {
         digest: &mut Digest,
     ) -> StateResult<()> {
         let key = table.schema.key_of_item(&item).map_err(|_| damaged("an item without its key, which"))?;
-        let (at, done) = (key_bytes(&key), Done::of(Outcome::Done));
+        let (at, done) = (table.at(&key), Done::of(Outcome::Done));
         let planned =
             Planned { table: table.clone(), key, at, old: Some(item), becomes: Becomes::Nothing, done };
         self.carry_out(state, moment, planned, digest)?;

@@ -1,15 +1,15 @@
 //! The tables that there are, with what follows from their definitions: schemas, and how much is in them.
 
+use super::division::{Division, SLOT, hashed, policy};
 use super::hot::{Counts, Hot};
-use super::layout::{damaged, hash32, varint};
+use super::layout::{damaged, varint};
 use super::read::{HotKey, HotKeys};
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_item::{Error, Item, Key, KeyAttribute, KeySchema, KeyType, Path};
-use quorate_policy::tags::from_tags;
 use quorate_storage::state::StateResult;
 use quorate_wire::codec::Reader;
-use quorate_wire::table::{Definition, Figures, Index, IndexState, KeyNames, Projected, SHARDS_TAG, Scalar};
+use quorate_wire::table::{Definition, Figures, Index, IndexState, KeyNames, Projected, Scalar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -138,6 +138,8 @@ pub(super) struct Table {
     pub(super) definition: Definition,
     /// Its keys.
     pub(super) schema: KeySchema,
+    /// How they are divided.
+    pub(super) division: Division,
     /// How old the answer of a plain read may be, if its policy says so.
     pub(super) staleness: Option<Duration>,
     /// Its indexes, local ones first.
@@ -191,8 +193,15 @@ impl Table {
         let locals = definition.locals.iter().map(index(false));
         let indexes = locals.chain(definition.globals.iter().map(index(true))).collect::<Option<_>>()?;
         let counted = Counted::of(figures.items, figures.bytes);
-        let staleness = staleness(&definition);
-        Some(Self { definition, schema, staleness, indexes, counted, hot: Arc::default() })
+        let staleness = policy(&definition).and_then(|policy| policy.staleness);
+        // It was looked at when the table was made.
+        let division = Division::of(&definition, &schema).unwrap_or_default();
+        Some(Self { definition, schema, division, staleness, indexes, counted, hot: Arc::default() })
+    }
+
+    /// The bytes of an item's key behind its table's number: slot, partition key, sort key.
+    pub(super) fn at(&self, key: &Key) -> Vec<u8> {
+        [&self.division.slot_of(&key.partition)[..], &key.partition, &key.sort].concat()
     }
 
     /// As stored, with the stored figures.
@@ -244,12 +253,6 @@ impl Table {
     }
 }
 
-/// What the table's tags say of the age of plain reads. Tags that are no policy say nothing: the door has looked at them.
-fn staleness(definition: &Definition) -> Option<Duration> {
-    let tags = definition.tags.iter().filter(|(key, _)| key != SHARDS_TAG);
-    from_tags(tags.map(|(key, value)| (key.as_str(), value.as_str()))).ok()?.staleness
-}
-
 impl IndexTable {
     /// Whether an item with this key is looked after: an index that is being filled knows of those that it has come to.
     pub(super) fn covers(&self, key: &[u8]) -> bool {
@@ -284,7 +287,7 @@ impl IndexTable {
 }
 
 impl Table {
-    /// The key of an item as JSON, as DynamoDB writes it, by its bytes as [`key_bytes`] has them; `None` if these are none.
+    /// The key of an item as JSON, as DynamoDB writes it, by its bytes as [`Table::at`] has them; `None` if these are none.
     pub(super) fn key_in_words(&self, at: &[u8]) -> Option<String> {
         in_words(&self.schema.values_of(at.get(SLOT..)?)?)
     }
@@ -309,31 +312,13 @@ fn in_words(key: &Item) -> Option<String> {
     String::from_utf8(text).ok()
 }
 
-/// So many bytes a slot has.
-const SLOT: usize = 4;
-
-/// The bytes of an item's key behind its table's number: slot, partition key, sort key.
-pub(super) fn key_bytes(key: &Key) -> Vec<u8> {
-    let mut out = slot_of(&key.partition).to_vec();
-    out.extend_from_slice(&key.partition);
-    out.extend_from_slice(&key.sort);
-    out
-}
-
 /// The bytes of a row of an index behind its number: slot, keys of the index, key of the item without its slot.
 pub(super) fn index_bytes(index: &Key, item: &Key) -> Vec<u8> {
-    let mut out = key_bytes(index);
-    out.extend_from_slice(&item.partition);
-    out.extend_from_slice(&item.sort);
-    out
+    [&hashed(&index.partition)[..], &index.partition, &index.sort, &item.partition, &item.sort].concat()
 }
 
-/// Where a partition lies.
-pub(super) fn slot_of(partition: &[u8]) -> [u8; 4] {
-    hash32(partition).to_be_bytes()
-}
-
-fn schema(definition: &Definition, names: &KeyNames, most: usize) -> Option<KeySchema> {
+/// The keys of a table or of an index; `None` if they have an attribute without a type, or too many.
+pub(super) fn schema(definition: &Definition, names: &KeyNames, most: usize) -> Option<KeySchema> {
     let attribute = |name: &String| {
         let kind = match definition.scalar(name)? {
             Scalar::S => KeyType::S,

@@ -35,10 +35,7 @@ impl Tables {
                 format!("Subscriber limit exceeded: There is a limit of {TABLES_MAX} tables per subscriber");
             return Err(Refusal::Limit(text));
         }
-        let shards = match founders {
-            Some(founders) => self.shards_for(wanted)?.map(|count| (count, founders)),
-            None => None,
-        };
+        let shards = self.shards_for(wanted)?.zip(founders);
         let mut definition = wanted.clone();
         let Some(next) = self.next_table.checked_add(1) else {
             return Err(Refusal::Limit("Subscriber limit exceeded: no number for a table is left".into()));

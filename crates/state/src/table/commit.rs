@@ -14,7 +14,7 @@
 //! is installed.
 
 use super::apply::{Applied, Asked, Becomes, Moment, Planned, TWICE, decode_stored, is_known};
-use super::catalog::{Catalog, key_bytes};
+use super::catalog::Catalog;
 use super::held::Held;
 use super::layout::damaged;
 use super::{Tables, TablesView, lock};
@@ -163,7 +163,7 @@ fn keys_of(catalog: &Catalog, ops: &Execute) -> Vec<Result<(Bytes, Mode), Outcom
         let table = open.ok_or_else(|| Outcome::NoTable(op.table.clone()))?;
         let asked = Asked::read(table, op)?;
         let mode = if matches!(op.action, Action::Check { .. }) { Mode::Shared } else { Mode::Exclusive };
-        Ok((lock::item(table.definition.id, &key_bytes(&asked.key)), mode))
+        Ok((lock::item(table.definition.id, &table.at(&asked.key)), mode))
     };
     ops.ops.iter().map(key).collect()
 }

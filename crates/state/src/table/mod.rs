@@ -82,6 +82,7 @@ mod catalog;
 mod change;
 mod closing;
 mod commit;
+mod division;
 mod expire;
 mod held;
 mod hot;
@@ -99,8 +100,10 @@ mod sweep;
 mod tests;
 
 pub use commit::{Intent, Seen};
+pub use division::Division;
 pub use expire::{Overdue, Place};
 pub use mutant::Mutant;
+pub use page::other_segment;
 pub use passed::{read_asked, read_reply, write_asked, write_reply};
 pub use placement::{Block, Close, Home, Leaver, Placement, Short, Zones};
 pub(crate) use placement::{defined, elsewhere};

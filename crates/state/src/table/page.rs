@@ -1,12 +1,13 @@
 //! Pages: queries over one partition and scans over all of them, of a table or of an index.
 //!
 //! A page ends behind so many items, or behind 1 MB of them, counted before the filter; then it says with which keys the
-//! next one begins. Items lie in the order of slot, partition key and sort key, so a scan's order is no order of the keys
-//! and a segment of a scan is a range of slots.
+//! next one begins. Items lie in the order of slot, partition key and sort key: a scan's order is no order of the keys, unless the table
+//! is partitioned by range ([`super::division`]), and a segment of a scan is a range of slots.
 
 use super::TablesView;
 use super::apply::decode_stored;
-use super::catalog::{IndexTable, Table, index_bytes, key_bytes, slot_of};
+use super::catalog::{IndexTable, Table, index_bytes};
+use super::division::hashed;
 use super::laid::Laid;
 use super::layout::{behind, damaged};
 use super::read::{KeysAsked, Page, Paged, Row, invalid};
@@ -94,7 +95,8 @@ impl TablesView {
         }
         let partition = condition.as_ref().filter(|_| rows.index.is_none_or(|index| !index.global));
         let partition =
-            partition.map(|of| [&slot_of(&of.partition)[..], &of.partition[..]].concat()).unwrap_or_default();
+            partition.map(|of| [&table.division.slot_of(&of.partition)[..], &of.partition[..]].concat());
+        let partition = partition.unwrap_or_default();
         // Whoever reads it again for himself has read it before.
         if !partition.is_empty() && committed.is_none() {
             table.hot.note(&partition, false);
@@ -195,7 +197,7 @@ impl TablesView {
     /// The whole item that an index row belongs to.
     fn fetch(&self, table: &Table, row: &Item, source: &dyn Source) -> Result<Item, ReadError> {
         let key = table.schema.key_of_item(row).map_err(|_| damaged("a row of an index"))?;
-        let stored = source.get(&self.rows.item(table.definition.id, &key_bytes(&key)))?;
+        let stored = source.get(&self.rows.item(table.definition.id, &table.at(&key)))?;
         let stored = stored.ok_or_else(|| damaged("a row of an index without its item, which"))?;
         Ok(decode_stored(stored)?.item)
     }
@@ -230,7 +232,8 @@ impl Rows<'_> {
             return self.segment(segment);
         };
         let mut start = self.prefix.clone();
-        start.extend_from_slice(&slot_of(partition));
+        let slot = self.index.map_or_else(|| self.table.division.slot_of(partition), |_| hashed(partition));
+        start.extend_from_slice(&slot);
         start.extend_from_slice(partition);
         let with = |sort: &[u8]| [&start[..], sort].concat();
         // Behind an index's keys the item's key follows: a sort key stands for all rows that begin with it.
@@ -279,7 +282,7 @@ impl Rows<'_> {
             return Err(bad());
         }
         let at = match self.index {
-            None => key_bytes(&key),
+            None => self.table.at(&key),
             Some(index) => index_bytes(&index.schema.index_key(start).ok_or_else(bad)?, &key),
         };
         Ok([&self.prefix[..], &at].concat())
@@ -297,10 +300,7 @@ impl Rows<'_> {
             });
         }
         let (segment, of) = if let KeysAsked::All(Some(segment)) = keys { *segment } else { (0, 1) };
-        invalid(format!(
-            "The provided starting key is invalid: Invalid ExclusiveStartKey. Please use ExclusiveStartKey with correct \
-             Segment. TotalSegments: {of} Segment: {segment}"
-        ))
+        invalid(other_segment(segment, of))
     }
 
     /// The page wants attributes that a local index does not hold.
@@ -328,6 +328,14 @@ impl Rows<'_> {
             lacks.join(", ")
         )))
     }
+}
+
+/// What is told of a start that is not in its segment of a parallel scan.
+pub fn other_segment(segment: u32, of: u32) -> String {
+    format!(
+        "The provided starting key is invalid: Invalid ExclusiveStartKey. Please use ExclusiveStartKey with correct \
+         Segment. TotalSegments: {of} Segment: {segment}"
+    )
 }
 
 fn above(from: &Bound<Vec<u8>>, at: &[u8]) -> bool {

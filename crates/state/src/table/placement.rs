@@ -1,9 +1,9 @@
 //! Where tables lie that have shards of their own: the part of the replicated state by which all nodes know what shards there are.
 //!
 //! Definitions of tables are here in shard 1, all of them: it is the meta group. A table that is made with the tag
-//! [`SHARDS_TAG`] and a number above one gets as many shards, whose numbers follow each other and are never given again; its items
-//! lie there, each in the shard whose range of slots its partition key's hash falls into. Who makes a table makes its shards by the
-//! same entry. Every node makes the groups that it reads of here and is to have a replica of, and lets go of the others. On which nodes a
+//! [`SHARDS_TAG`] and a number above one, or with ranges ([`SPLITS_TAG`]), gets as many shards, whose numbers follow each other and are
+//! never given again; its items lie there, each in the one that its [`Division`] says. Who makes a table makes its shards by the same
+//! entry. Every node makes the groups that it reads of here and is to have a replica of, and lets go of the others. On which nodes a
 //! shard's replicas are, and where they move, is its [`home`](Home). Which nodes are to have none any more, and in which
 //! zones the nodes are, stands beside that, by entries of shard 1 too ([`What::Leave`], [`What::Zone`]).
 //!
@@ -25,7 +25,8 @@ pub use leaving::Leaver;
 pub use zones::{Close, Short, Zones};
 
 use super::Tables;
-use super::catalog::Table;
+use super::catalog::{Table, schema};
+use super::division::{Division, policy, share};
 use super::layout::{damaged, hash32, row, varint};
 use super::read::Read;
 use crate::digest::Digest;
@@ -33,13 +34,16 @@ use crate::kv::source::Source;
 use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Index, NodeId, ShardId};
-use quorate_item::KeySchema;
+use quorate_item::{Item, Key, KeySchema};
+use quorate_policy::Partitioning;
 use quorate_protocol::raft::Membership;
 use quorate_storage::state::{State, StateResult};
 use quorate_wire::codec::Reader;
 #[cfg(doc)]
 use quorate_wire::table::What;
-use quorate_wire::table::{Definition, EPOCH, IndexState, Refusal, Reply, SHARDS_MAX, SHARDS_TAG};
+use quorate_wire::table::{
+    Definition, EPOCH, IndexState, Refusal, Reply, SHARDS_MAX, SHARDS_TAG, SPLITS_TAG,
+};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -82,18 +86,37 @@ pub struct Block {
     spread: Vec<Vec<NodeId>>,
     /// The table's keys.
     pub schema: KeySchema,
+    /// How they are divided.
+    pub division: Division,
 }
 
 impl Block {
-    /// Its shards, in the order of their slots.
+    /// Its shards, in the order of what lies in them.
     pub fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
         (self.first..self.first + self.count).map(ShardId)
     }
 
-    /// The shard in which the items with a partition key lie.
-    pub fn shard_of(&self, partition: &[u8]) -> ShardId {
-        let slot = u64::from(hash32(partition));
-        ShardId(self.first + ((slot * u64::from(self.count)) >> 32) as u32)
+    /// The shard in which an item lies.
+    pub fn shard_of(&self, key: &Key) -> ShardId {
+        ShardId(self.first + self.division.shard_of(key, self.count).min(self.count - 1))
+    }
+
+    /// The shard in which all items with a partition key lie, if they lie in one.
+    pub fn shard_of_partition(&self, partition: &[u8]) -> Option<ShardId> {
+        let key = Key { partition: partition.to_vec(), sort: Vec::new() };
+        self.division.keeps_partitions().then(|| self.shard_of(&key))
+    }
+
+    /// The partition key with which a shard begins, where they are divided by range and it is not the first.
+    pub fn begin(&self, shard: ShardId) -> Option<Item> {
+        let at = usize::try_from(shard.get().checked_sub(self.first)?).ok()?;
+        let partition = KeySchema { partition: self.schema.partition.clone(), sort: Vec::new() };
+        partition.values_of(self.division.begin(at)?)
+    }
+
+    /// The shard in which the row of a transaction's token lies.
+    pub fn shard_of_token(&self, token: &[u8]) -> ShardId {
+        ShardId(self.first + share(hash32(token), self.count))
     }
 
     fn has(&self, shard: ShardId) -> bool {
@@ -239,16 +262,35 @@ pub(crate) fn defined(key: &[u8]) -> StateResult<Option<String>> {
     }
 }
 
-/// How many shards of its own a table asks for by its tags; `None` for none.
-fn asked(definition: &Definition) -> Result<Option<u32>, Refusal> {
-    let Some((_, value)) = definition.tags.iter().find(|(key, _)| key == SHARDS_TAG) else { return Ok(None) };
-    match value.parse::<u32>() {
-        Ok(1) => Ok(None),
-        Ok(count) if (2..=SHARDS_MAX).contains(&count) => Ok(Some(count)),
-        _ => Err(Refusal::Validation(format!(
-            "One or more parameter values were invalid: the tag {SHARDS_TAG} must be a number from 1 to {SHARDS_MAX}"
-        ))),
+/// How a table asks to be divided by its tags, and into how many shards of its own; `None` for none.
+fn asked(definition: &Definition) -> Result<(Option<u32>, Division), Refusal> {
+    let invalid =
+        |why: String| Refusal::Validation(format!("One or more parameter values were invalid: {why}"));
+    let said = definition.tags.iter().find(|(key, _)| key == SHARDS_TAG);
+    let said = said.map(|(_, value)| match value.parse::<u32>() {
+        Ok(count) if (1..=SHARDS_MAX).contains(&count) => Ok(count),
+        _ => Err(invalid(format!("the tag {SHARDS_TAG} must be a number from 1 to {SHARDS_MAX}"))),
+    });
+    let said = said.transpose()?;
+    // A definition without keys is refused by who makes a table of it.
+    let Some(schema) = schema(definition, &definition.keys, 1) else { return Ok((None, Division::Hash)) };
+    let division = Division::of(definition, &schema).map_err(invalid)?;
+    let count = match (division.shards(), said) {
+        (Some(made), Some(said)) if u32::try_from(made) != Ok(said) => {
+            return Err(invalid(format!(
+                "the tag {SHARDS_TAG} says {said}, and {SPLITS_TAG} makes {made} shards: leave the former out"
+            )));
+        }
+        (Some(made), _) => u32::try_from(made).ok().filter(|made| *made <= SHARDS_MAX),
+        (None, said) => said,
+    };
+    let whole = policy(definition).is_some_and(|policy| policy.partition_by == Some(Partitioning::None));
+    if whole && count.is_some_and(|count| count > 1) {
+        return Err(invalid(format!(
+            "a table that is not partitioned has one shard: leave the tag {SHARDS_TAG} out"
+        )));
     }
+    Ok((count.filter(|count| *count > 1), division))
 }
 
 impl Tables {
@@ -282,7 +324,8 @@ impl Tables {
         let first = u32::from_be_bytes(key.try_into().map_err(|_| bad())?);
         let Stored { count, table, numbers: [epoch, made, version], founders, name, copies, zones } =
             Stored::decode(stored)?;
-        let schema = self.catalog.get(&name).map(|table| table.schema.clone()).ok_or_else(bad)?;
+        let table_of = self.catalog.get(&name).ok_or_else(bad)?;
+        let (schema, division) = (table_of.schema.clone(), table_of.division.clone());
         if count == 0 || first.checked_add(count).is_none() {
             return Err(bad());
         }
@@ -302,6 +345,7 @@ impl Tables {
             zones,
             spread,
             schema,
+            division,
         })
     }
 
@@ -320,7 +364,7 @@ impl Tables {
 
     /// The number of shards of its own that a table that is to be made gets.
     pub(super) fn shards_for(&self, definition: &Definition) -> Result<Option<u32>, Refusal> {
-        let Some(count) = asked(definition)? else { return Ok(None) };
+        let (Some(count), _) = asked(definition)? else { return Ok(None) };
         let there: u32 = self.placement.blocks().map(|block| block.count).sum();
         if there + count > ALL_MAX || self.placement.next.checked_add(count).is_none() {
             let text =
@@ -356,6 +400,7 @@ impl Tables {
             founders,
             copies,
             schema: table.schema.clone(),
+            division: table.division.clone(),
         };
         digest.number(PLACE);
         digest.bytes(&block.encode());
@@ -368,15 +413,18 @@ impl Tables {
         Arc::make_mut(&mut self.placement).insert(block);
     }
 
-    /// Whether a change leaves a table with shards of its own what it may be; its shards are to hear of it.
+    /// Whether a change leaves it how a table is divided; its shards are to hear of it.
     pub(super) fn check_placed(before: &Definition, behind: &Definition) -> Result<(), Refusal> {
-        let count = asked(before)?;
-        if asked(behind)? != count {
-            return Err(Refusal::Validation(format!(
-                "One or more parameter values were invalid: the tag {SHARDS_TAG} of a table that is there cannot be changed"
-            )));
+        let refused = |what: &str| {
+            Err(Refusal::Validation(format!(
+                "One or more parameter values were invalid: {what} of a table that is there cannot be changed"
+            )))
+        };
+        let ((count, division), asked) = (asked(before)?, asked(behind)?);
+        if asked.1 != division {
+            return refused("the partitioning (its tags partition-by, split-at and preset)");
         }
-        Ok(())
+        if asked.0 != count { refused(&format!("the tag {SHARDS_TAG}")) } else { Ok(()) }
     }
 
     /// The definition of a table has changed.

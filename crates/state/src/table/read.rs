@@ -2,7 +2,7 @@
 
 use super::TablesView;
 use super::apply::{decode_deleted, decode_stored};
-use super::catalog::{Table, index_bytes, key_bytes};
+use super::catalog::{Table, index_bytes};
 use super::commit::{Intent, Seen};
 use super::expire::{Overdue, Place};
 use super::layout::{behind, row};
@@ -465,7 +465,7 @@ impl TablesView {
         if let Some(projection) = &get.projection {
             table.check_paths(&projection.paths.iter()).map_err(|error| invalid(error.message()))?;
         }
-        let (id, at) = (table.definition.id, key_bytes(&key));
+        let (id, at) = (table.definition.id, table.at(&key));
         table.hot.note(&at, false);
         let intent = self.intent(id, &at)?.map(|mut intent| {
             if let (Some(projection), Some(item)) = (&get.projection, &mut intent.item) {

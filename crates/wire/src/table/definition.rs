@@ -5,6 +5,7 @@ use super::capacity::{
     write_capacity, write_capacity_change, write_numbers, write_throughput,
 };
 use super::codec::{list, option, read_pairs, small, text, write_option, write_pairs, write_texts};
+use super::{PARTITION_TAG, PRESET_TAG, SHARDS_TAG, SPLITS_TAG};
 use crate::codec::{Malformed, Read, Reader, Write};
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -173,6 +174,17 @@ impl Definition {
     /// The index of this name.
     pub fn index(&self, name: &str) -> Option<&Index> {
         self.locals.iter().chain(&self.globals).find(|index| index.name == name)
+    }
+
+    /// Whether its tags ask for shards of its own.
+    pub fn asks_for_shards(&self) -> bool {
+        self.tags.iter().any(|(key, _)| key == SHARDS_TAG || key == SPLITS_TAG)
+    }
+
+    /// Whether its tags may say how its keys are divided, which releases before version 13 of the log's entries pass over.
+    pub(super) fn is_divided(&self) -> bool {
+        let divides = |key: &str| [SPLITS_TAG, PARTITION_TAG, PRESET_TAG].contains(&key);
+        self.tags.iter().any(|(key, _)| divides(key))
     }
 
     /// Whether it knows of its capacity, or of when it was changed, what releases before version 10 of the log's entries do not.

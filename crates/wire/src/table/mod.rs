@@ -45,6 +45,13 @@ pub const EPOCH: u64 = 1;
 /// The tag by which a table gets shards of its own: how many, from 1 (then its items lie in shard 1, as those of a table without
 /// the tag) to [`SHARDS_MAX`].
 pub const SHARDS_TAG: &str = "quorate:shards";
+/// The tag that says at which partition keys the shards of a table begin that is partitioned by range, but for the first: in their
+/// order, with a space between two; bytes as base64.
+pub const SPLITS_TAG: &str = "quorate:split-at";
+/// The tags by which a policy says how a table's keys are divided: by name, or as a preset does.
+pub const PARTITION_TAG: &str = "quorate:partition-by";
+/// See [`PARTITION_TAG`].
+pub const PRESET_TAG: &str = "quorate:preset";
 /// So many shards a table may have.
 pub const SHARDS_MAX: u32 = 2_000;
 
@@ -295,7 +302,7 @@ impl Command {
         };
         let placed = match &self.what {
             What::Place { .. } => true,
-            What::Create(definition) => definition.tags.iter().any(|(key, _)| key == SHARDS_TAG),
+            What::Create(definition) => definition.asks_for_shards(),
             What::Change { change: Change::Tag(tags), .. } => tags.iter().any(|(key, _)| key == SHARDS_TAG),
             What::Change { change: Change::Untag(keys), .. } => keys.iter().any(|key| key == SHARDS_TAG),
             _ => false,
@@ -321,7 +328,14 @@ impl Command {
             What::Commit(Commit::Prepare(asked)) => asked.ops.knows_more(),
             _ => false,
         };
+        let divided = match &self.what {
+            What::Create(definition) | What::Place { definition, .. } | What::Adopt { definition, .. } => {
+                definition.is_divided()
+            }
+            _ => false,
+        };
         match &self.what {
+            _ if divided => 13,
             _ if measures => 12,
             What::Outcomes(_) => 11,
             What::Drop { .. } | What::Drained { .. } => 10,
