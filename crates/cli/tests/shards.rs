@@ -5,6 +5,7 @@
 
 mod common;
 mod deleting;
+mod divided;
 mod hot;
 mod undecided;
 mod zones;

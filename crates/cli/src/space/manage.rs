@@ -40,6 +40,7 @@ pub(super) struct CreateArgs {
         long,
         value_name = "KEY,…",
         value_delimiter = ',',
+        value_parser = split,
         conflicts_with = "shards",
         allow_hyphen_values = true
     )]
@@ -99,6 +100,14 @@ fn key(text: &str) -> Result<(String, String), String> {
         return Err(format!("{text:?} is no key: write NAME:S, NAME:N or NAME:B"));
     }
     Ok((name.into(), kind))
+}
+
+/// A partition key as it may stand in a tag.
+fn split(text: &str) -> Result<String, String> {
+    if text.contains(' ') {
+        return Err("a key that has a space cannot be named there: take one that begins like it".into());
+    }
+    if text.is_empty() { Err("a key is missing".into()) } else { Ok(text.into()) }
 }
 
 /// The plan of what was asked for, if this release has all of it.

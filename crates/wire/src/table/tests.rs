@@ -211,7 +211,9 @@ fn what_knows_more_has_a_version_of_its_own() {
 /// Tables that are not partitioned by hash brought version 13: an earlier release would look for their items elsewhere.
 #[test]
 fn tables_that_are_divided_otherwise_make_a_later_command() {
-    for (key, version) in [("k", 10), (SHARDS_TAG, 10), (SPLITS_TAG, 13), (PARTITION_TAG, 13), (PRESET_TAG, 13)] {
+    for (key, version) in
+        [("k", 10), (SHARDS_TAG, 10), (SPLITS_TAG, 13), (PARTITION_TAG, 13), (PRESET_TAG, 13)]
+    {
         let definition = || Box::new(Definition { tags: vec![(key.into(), "v".into())], ..told() });
         for what in [
             What::Create(definition()),

@@ -5,9 +5,6 @@ use crate::op::{Ended, Op};
 use quorate_client::dynamo::Trouble;
 use serde_json::{Value, json};
 
-/// So many pages of a shard are read at once.
-const PAGES: usize = 50;
-
 impl Dynamo {
     /// A write, or for null a deletion: what it wrote, and what was there before.
     pub(super) async fn change(&mut self, op: &Op) -> Ended {
@@ -45,14 +42,15 @@ impl Dynamo {
                 body["SequenceNumber"] = json!(number);
             }
             let mut iterator = self.call("GetShardIterator", &body).await?["ShardIterator"].clone();
-            for _ in 0..PAGES {
+            // To its end, however long it is: what is judged at last is all of it (an hour's feed was taken for one that lacks records).
+            loop {
                 let page = self.call("GetRecords", &json!({ "ShardIterator": iterator })).await?;
+                let found = page["Records"].as_array().map_or(&[][..], Vec::as_slice);
+                records.extend(found.iter().map(|record| told(&shard, record)));
                 iterator = page["NextShardIterator"].clone();
-                let found = page["Records"].as_array().cloned().unwrap_or_default();
                 if found.is_empty() || iterator.is_null() {
                     break;
                 }
-                records.extend(found.iter().map(|record| told(&shard, record)));
             }
         }
         Ok(records)
