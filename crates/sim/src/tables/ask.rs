@@ -1,7 +1,7 @@
 //! Items, conditions and updates of the clients of tables, as commands and reads. An item has its key `k` and its value `v`, a
 //! number or a list of numbers; a register has `g` too, the key of an index.
 
-use super::TABLE;
+use super::{ACROSS, TABLE};
 use crate::world::KV;
 use bytes::Bytes;
 use quorate_base::ShardId;
@@ -11,8 +11,8 @@ use quorate_node::api::{Fresh, Gather, Place, Request, Transact};
 use quorate_state::table::{Get, KeysAsked, Page, Placement, Read};
 use quorate_wire::kv::Command as Any;
 use quorate_wire::table::{
-    Action, Capacity, Definition, EPOCH, Execute, Index, IndexState, KeyNames, Op, Projected, Returns,
-    SHARDS_TAG, Scalar, StreamView, Throughput, What,
+    Action, Capacity, Definition, EPOCH, Execute, Index, IndexState, KeyNames, Op, PARTITION_TAG, Projected,
+    Returns, SHARDS_TAG, SPLITS_TAG, Scalar, StreamView, Throughput, What,
 };
 
 /// The index.
@@ -266,9 +266,20 @@ pub(super) fn plain(names: impl IntoIterator<Item = String>) -> Request {
     Request::Table { read: Box::new(get(names)), fresh: Fresh::Plain(None), epoch: EPOCH }
 }
 
+/// How the keys of the table with so many shards of its own are divided among them: by hash, by time and hash, or by range, so that each has
+/// something of those who use them all.
+fn division(shards: u32) -> Vec<(String, String)> {
+    let tag = |key: &str, value: &str| (key.to_string(), value.to_string());
+    match shards {
+        2 => vec![tag(PARTITION_TAG, "range"), tag(SPLITS_TAG, &list(ACROSS + 1))],
+        3 => vec![tag(PARTITION_TAG, "time+hash"), tag(SHARDS_TAG, "3")],
+        _ => vec![tag(SHARDS_TAG, &shards.to_string())],
+    }
+}
+
 /// The table, with an index of registers by their groups; or the one with so many shards of its own, which has a change feed, too.
 pub(crate) fn definition(name: &str, shards: u32, bounded: bool) -> Definition {
-    let own = (name != TABLE).then(|| (SHARDS_TAG.into(), shards.to_string()));
+    let own = if name == TABLE { Vec::new() } else { division(shards) };
     let bound = bounded.then(|| ("quorate:staleness".into(), "5s".into()));
     let sharded = name != TABLE;
     let index = Index {
