@@ -161,11 +161,8 @@ async fn check(gateway: &Gateway, block: &Block, page: &Page) -> Answered<()> {
         || page.projection.iter().flat_map(|projection| &projection.paths).chain(filtered.iter().copied());
     let invalid = |error: quorate_item::Error| ApiError::validation(error.message());
     block.schema.check_paths(paths()).map_err(invalid)?;
-    let indexes = described.indexes.iter();
-    indexes
-        .map(|(_, schema)| schema.check_index_paths(paths()))
-        .collect::<Result<(), _>>()
-        .map_err(invalid)?;
+    let mut indexes = described.indexes.iter();
+    indexes.try_for_each(|(_, schema)| schema.check_index_paths(paths())).map_err(invalid)?;
     match (&page.filter, &page.keys) {
         (None, _) => Ok(()),
         (Some(filter), KeysAsked::Resolved(_)) => block.schema.check_query_filter(filter).map_err(invalid),

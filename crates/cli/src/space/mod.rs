@@ -90,6 +90,8 @@ struct ImportArgs {
 const EXAMPLES: &str = "\
 Examples:
   quorate space create orders --key customer:S --sort at:N --shards 6 --consistency linearizable --survive 1
+  quorate space create people --split-at g,m,t              four ranges of names, scanned in their order
+  quorate space create events --key hour:S --sort at:N --shards 6 --partition-by time+hash
   quorate space shards orders --over 5s
   quorate space list --json
   quorate space export orders backup/

@@ -396,6 +396,13 @@ pub(crate) fn notes(policy: &Policy, d: &Decision) -> Vec<String> {
                 .into(),
         );
     }
+    if d.partition_by == Partitioning::TimeHash {
+        all.push(
+            "the partition key is a stretch of time, whose items lie in all shards: a query of one asks them all and \
+             merges, and there are no local indexes"
+                .into(),
+        );
+    }
     if matches!(m, Mechanism::Raft { .. }) && d.partition_by != Partitioning::None {
         all.push(
             "each shard indexes its own items: a write costs no more shards for its indexes, and a query of \

@@ -424,7 +424,7 @@ impl Tables {
         if asked.1 != division {
             return refused("the partitioning (its tags partition-by, split-at and preset)");
         }
-        if asked.0 != count { refused(&format!("the tag {SHARDS_TAG}")) } else { Ok(()) }
+        if asked.0 == count { Ok(()) } else { refused(&format!("the tag {SHARDS_TAG}")) }
     }
 
     /// The definition of a table has changed.
