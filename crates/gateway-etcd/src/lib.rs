@@ -321,8 +321,9 @@ pub(crate) fn unexpected(body: &Body) -> Status {
 mod tests {
     use super::*;
     use quorate_base::time::Duration as Span;
-    use quorate_node::api::{Done, Head, Patience, WatchStream};
+    use quorate_node::api::{Done, Head, Patience, WatchMessage, WatchRequest, WatchStream};
     use quorate_wire::kv::{Alarm, Command, KeyValue, RangeReply, Reply};
+    use std::sync::Mutex;
 
     /// A node without a leader: its own state is all that it answers from, if it has one.
     #[derive(Default)]
@@ -335,6 +336,27 @@ mod tests {
         /// It never answers.
         pub(crate) silent: bool,
         pub(crate) learner: bool,
+        /// What its watch streams are asked; each of them has messages without end.
+        pub(crate) watched: Option<Arc<Mutex<Vec<WatchRequest>>>>,
+    }
+
+    /// A watch stream of [`Alone`], which goes when nobody holds it any more.
+    struct Watched(Arc<Mutex<Vec<WatchRequest>>>, usize);
+
+    impl WatchStream for Watched {
+        fn request(&mut self, request: WatchRequest) {
+            self.0.lock().unwrap().push(request);
+            self.1 += 1;
+        }
+
+        fn poll(&mut self) -> Option<WatchMessage> {
+            self.1 = self.1.saturating_sub(1);
+            Some(WatchMessage { id: 5, ..WatchMessage::default() })
+        }
+
+        fn owed(&self) -> usize {
+            self.1
+        }
     }
 
     impl Door for Alone {
@@ -412,7 +434,7 @@ mod tests {
         }
 
         fn watch(&self, _: Box<dyn Fn() + Send + Sync>) -> Box<dyn WatchStream> {
-            unreachable!("nobody watches here")
+            Box::new(Watched(self.watched.clone().expect("nobody watches here"), 0))
         }
 
         fn snapshot(&self, _: quorate_node::api::SnapshotForm, opened: quorate_node::api::Opened) {
