@@ -26,6 +26,7 @@ mod ending;
 mod evidence;
 mod failure;
 mod fence;
+mod fields;
 mod front;
 mod health;
 mod json;
@@ -38,11 +39,13 @@ mod lock;
 mod logged;
 mod maintenance;
 mod members;
+mod origins;
 mod shards;
 mod slow;
 mod snapshot;
 mod streamed;
 mod unfinished;
+mod values;
 mod watch;
 
 use arrivals::Arrivals;
@@ -54,6 +57,7 @@ use front::Front;
 pub use limits::Limits;
 use listening::Listener;
 pub use logged::{Logged, logged};
+pub use origins::Origins;
 use quorate_node::api::{Answer, Body, Door, Failure, Request};
 use quorate_proto::{etcdserverpb as pb, quoratepb, v3electionpb, v3lockpb};
 pub use slow::Slow;
@@ -95,6 +99,8 @@ pub struct Options {
     pub limits: Limits,
     /// Sockets in the file system, where clients connect as well.
     pub sockets: Vec<Arc<std::os::unix::net::UnixListener>>,
+    /// Which web pages may call.
+    pub origins: Origins,
     /// Before this is true, clients over HTTP/2 wait, and calls in JSON; none waits where there is none.
     pub ready: Option<Ready>,
     /// Where the door counts.
@@ -129,6 +135,8 @@ pub struct Counters {
     pub healthy: AtomicU64,
     /// How often it said that it is not.
     pub unhealthy: AtomicU64,
+    /// How long snapshots took.
+    pub snapshots: snapshot::Times,
     /// Bytes read from clients.
     pub received: AtomicU64,
     /// Bytes written to clients.
@@ -143,6 +151,7 @@ pub(crate) struct Gateway {
     pub(crate) metrics: Option<Metrics>,
     pub(crate) dynamo: bool,
     pub(crate) etcd: bool,
+    pub(crate) origins: Origins,
     pub(crate) ready: Option<Ready>,
     pub(crate) endings: Endings,
     pub(crate) limits: Limits,
@@ -160,8 +169,19 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let endings = Endings::start(door.clone());
-    let Options { version, metrics, clients_max, limits, sockets, ready, counters, mutant, dynamo, etcd } =
-        options;
+    let Options {
+        version,
+        metrics,
+        clients_max,
+        limits,
+        sockets,
+        ready,
+        counters,
+        mutant,
+        dynamo,
+        etcd,
+        origins,
+    } = options;
     let (version, aside) = (version.into(), Aside::default());
     let unfinished = Arc::new(Unfinished::new(limits.decoded()));
     let gateway = Arc::new(Gateway {
@@ -170,6 +190,7 @@ pub async fn serve(
         metrics,
         dynamo,
         etcd,
+        origins,
         ready: ready.clone(),
         endings,
         limits,
@@ -460,6 +481,7 @@ mod tests {
             metrics: None,
             dynamo: false,
             etcd: false,
+            origins: Origins::default(),
             ready: None,
             endings,
             limits,
