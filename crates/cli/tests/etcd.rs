@@ -19,7 +19,11 @@ impl Node {
     fn start(scratch: &Scratch, name: &str, flags: &[String], variables: &[(&str, String)]) -> Self {
         let log = scratch.path(&format!("{name}.log"));
         let mut command = quorate(&["etcd"]);
-        command.args(flags).envs(variables.iter().map(|(name, value)| (*name, value)));
+        // Files that are named without a directory are the test's own.
+        command
+            .current_dir(scratch.path(""))
+            .args(flags)
+            .envs(variables.iter().map(|(name, value)| (*name, value)));
         let stderr = std::fs::File::options().create(true).append(true).open(&log).unwrap();
         Self { child: command.stdout(Stdio::null()).stderr(stderr).spawn().unwrap(), log }
     }
@@ -460,6 +464,51 @@ fn a_socket_in_the_file_system_is_served() {
     assert!(code == 0 && told.contains("solo"), "{code}: {told}{said}");
     node.stop();
     assert!(!std::path::Path::new(&file).exists());
+}
+
+/// Claim: members reach each other over sockets in the file system, named as etcd's own tests name theirs or by a path; the list says so; one
+/// that a killed member left is replaced; and who joins asks through them.
+#[test]
+fn members_reach_each_other_over_files() {
+    let scratch = Scratch::new("etcd-peers");
+    let clients = ports(4);
+    let peers = [
+        "unix://localhost:12345".to_string(),
+        format!("unix://{}", scratch.path("m2")),
+        "unix://m3".into(),
+        // What etcdctl 3.4 takes: it looks like a host and a port.
+        "unix://localhost:12346".into(),
+    ];
+    let named: Vec<String> = ["a", "b", "c"].iter().zip(&peers).map(|(n, at)| format!("{n}={at}")).collect();
+    let cluster = named.join(",");
+    let flags = |at: usize, cluster: &str| {
+        let mut flags = flags(&scratch, ["a", "b", "c", "d"][at], clients[at], 1, cluster);
+        flags[4] = format!("--listen-peer-urls={}", peers[at]);
+        flags[5] = format!("--initial-advertise-peer-urls={}", peers[at]);
+        flags
+    };
+    let start = |at: usize| Node::start(&scratch, ["a", "b", "c"][at], &flags(at, &cluster), &[]);
+    let mut nodes: Vec<Node> = (0..3).map(start).collect();
+    eventually("it takes a write", || kv(clients[1], &["put", "k", "v"]).0 == 0);
+    assert!(std::path::Path::new(&scratch.path("localhost:12345")).exists());
+    drop(nodes.remove(2));
+    nodes.push(start(2));
+    eventually("it is back", || kv(clients[2], &["get", "k"]) == (0, "k = v\n".into()));
+
+    let endpoint = url(clients[0]);
+    if let Some((ok, said)) =
+        etcdctl(&endpoint, &["member", "add", "d", &format!("--peer-urls={}", peers[3])])
+    {
+        assert!(ok, "{said}");
+        let mut joins = flags(3, &format!("{cluster},d={}", peers[3]));
+        joins[8] = "--initial-cluster-state=existing".into();
+        nodes.push(Node::start(&scratch, "d", &joins, &[]));
+        eventually("it has joined", || kv(clients[3], &["get", "k"]) == (0, "k = v\n".into()));
+        let listed = etcdctl(&endpoint, &["member", "list"]).unwrap().1;
+        assert!(peers.iter().all(|at| listed.contains(&format!(", {at}, "))), "{listed}");
+    }
+    nodes.into_iter().for_each(Node::stop);
+    assert!(!std::path::Path::new(&scratch.path("m2")).exists(), "files go with their nodes");
 }
 
 /// What comes back for one call through a socket, which asks for the members and says where it goes in these words.

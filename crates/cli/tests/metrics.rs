@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
-use crate::common::{Alone, Scratch};
+use crate::common::{Alone, Scratch, Up, eventually, nodes, text};
+use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-fn page(node: &Alone) -> String {
-    let mut stream = TcpStream::connect(&node.etcd).unwrap();
+fn page(etcd: &str) -> String {
+    let mut stream = TcpStream::connect(etcd.trim_start_matches("http://")).unwrap();
     write!(stream, "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
     let mut page = String::new();
     stream.read_to_string(&mut page).unwrap();
@@ -34,7 +35,7 @@ fn the_page_is_what_the_list_says() {
     for n in 0..20 {
         assert_eq!(node.put(&format!("k{n}"), "v").0, 0);
     }
-    let served = page(&node);
+    let served = page(&node.etcd);
     let list = include_str!("../../../docs/metrics.md");
     let rows = list.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
     let listed: BTreeMap<&str, bool> = rows.map(|(name, rest)| (name, rest.starts_with("yes"))).collect();
@@ -80,4 +81,34 @@ fn the_page_is_what_the_list_says() {
         assert_eq!(served.matches(&format!("{line}\n")).count(), 1, "{line}");
     }
     node.stop();
+}
+
+/// Claim: what the list has of several members each tells of each of the others, whose rules ask for it peer by peer; and a word to each comes
+/// back.
+#[test]
+fn members_tell_of_each_other() {
+    let up = Up::start(&["--ephemeral"]);
+    let nodes = nodes(&up.ready());
+    let list = include_str!("../../../docs/metrics.md");
+    let rows = list.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let names: Vec<&str> =
+        rows.filter(|(_, rest)| rest.starts_with("of several members")).map(|(name, _)| name).collect();
+    assert!(names.len() > 5, "{names:?}");
+    for node in &nodes {
+        let served = page(text(node, "etcd"));
+        for name in &names {
+            for peer in nodes.iter().map(|other| &other["id"]).filter(|other| **other != node["id"]) {
+                let told = |line: &&str| {
+                    let label = |label: &str| line.contains(&format!("{label}=\"{peer}\""));
+                    line.starts_with(name) && ["To", "From", "Remote"].into_iter().any(label)
+                };
+                assert!(served.lines().any(|line| told(&line)), "{name} of {peer} in {served}");
+            }
+        }
+        let count = "etcd_network_peer_round_trip_time_seconds_count";
+        eventually("words come back", || sum(&page(text(node, "etcd")), count).unwrap() >= 4.0);
+        assert!(sum(&page(text(node, "etcd")), "etcd_network_peer_sent_bytes_total").unwrap() > 0.0);
+    }
+    up.signal(Signal::TERM);
+    assert!(up.wait().0.success());
 }

@@ -10,7 +10,7 @@ use crate::aside::Large;
 use crate::calls::Call;
 use crate::direct::{self, Came, Method, Replayed, Reply};
 use crate::streamed::Streamed;
-use crate::{Gateway, evidence};
+use crate::{Gateway, evidence, origins};
 use bytes::Bytes;
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -44,14 +44,27 @@ impl Front {
     {
         let content = request.headers().get(http::header::CONTENT_TYPE);
         if !content.is_some_and(|c| c.as_bytes().starts_with(b"application/grpc")) {
-            if request.uri().path().starts_with("/v3/") {
-                return Ok(Box::pin(async move { self.json(request).await }).await);
-            }
-            let (asked, _) = request.into_parts();
-            let page = Box::pin(async move { self.gateway.page(&asked).await });
-            return Ok(page.await.map(Reply::from));
+            return Ok(Box::pin(async move { self.plain(request).await }).await);
         }
         Ok(self.called(request).await)
+    }
+
+    /// Answers what is no call of gRPC.
+    async fn plain<B>(&self, request: http::Request<B>) -> http::Response<Reply>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<StdError>,
+    {
+        let told = self.gateway.origins.told(request.headers());
+        let mut answer = if let Some(empty) = origins::asked_first(request.method()) {
+            empty.map(Reply::from)
+        } else if request.uri().path().starts_with("/v3/") {
+            self.json(request).await
+        } else {
+            self.gateway.page(&request.into_parts().0).await.map(Reply::from)
+        };
+        origins::tell(told, answer.headers_mut());
+        answer
     }
 
     /// Answers a call of gRPC.

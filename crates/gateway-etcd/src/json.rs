@@ -4,13 +4,15 @@
 //! numbers of 64 bits and bytes as text, defaults left out, unknown names passed over). It is turned into the call of gRPC that it
 //! stands for and goes the same way as all of these: bounds, counts, deadlines (`Grpc-Timeout`), metadata (`Grpc-Metadata-NAME`),
 //! fences and evidence (headers that begin with `quorate-`) are theirs. A stream answers with one object a line,
-//! `{"result":…}` or `{"error":…}`; what its client says is read whole before it begins.
+//! `{"result":…}` or `{"error":…}`, and takes what its client says value by value, as it comes (`values.rs`). A field that is said
+//! twice is refused (`fields.rs`).
 //!
-//! A page of another origin that a browser runs is refused: there are no users yet whose word it would need, and a database on
-//! loopback must not be every web page's. (etcd lets all in unless told otherwise.)
+//! A page of another origin that a browser runs is refused, unless it is listed (`origins.rs`).
 
 use crate::direct::{HEAD, Reply};
+use crate::fields;
 use crate::front::{Front, Page, expired, timeout};
+use crate::values::{Requests, Values};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body::{Body as _, Frame};
 use http_body_util::Full;
@@ -123,7 +125,7 @@ impl Front {
         if head.method != http::Method::POST {
             return Err(Status::unimplemented("Method Not Allowed"));
         }
-        if is_foreign(&head.headers) {
+        if self.gateway.origins.refuse(&head.headers) {
             return Err(Status::permission_denied("quorate: a page of another origin may not call this"));
         }
         if let Some(wrong) = head.headers.get("grpc-timeout").filter(|value| !is_timeout(value)) {
@@ -131,10 +133,21 @@ impl Front {
             return Err(Status::invalid_argument(format!("invalid grpc-timeout: {wrong}")));
         }
         self.wait(&head.headers).await?;
-        let text = self.gateway.unfinished.whole(body, self.gateway.limits.body()).await?;
-        let (head, body) =
-            self.called(as_grpc(call, &head.headers, requests(call, &text)?)).await.into_parts();
-        drop(text);
+        let (most, all) = (self.gateway.limits.body(), &self.gateway.unfinished);
+        let (head, body) = if call.method.is_client_streaming() {
+            let mut rest = Values::new(body, call.method.input(), all.clone(), most);
+            let first = rest.next().await?;
+            self.called(as_grpc(call, &head.headers, Body::new(Requests { first, rest }))).await
+        } else {
+            let message = match call.method.is_server_streaming() {
+                // Its client may wait for the answer before it ends what it says.
+                true => Values::new(body, call.method.input(), all.clone(), most).next().await?,
+                false => Some(framed(&call.method.input(), &all.whole(body, most).await?)?),
+            };
+            let message = message.map_or_else(|| framed(&call.method.input(), b""), Ok)?;
+            self.called(as_grpc(call, &head.headers, Full::new(message))).await
+        }
+        .into_parts();
         let mut messages = Messages { output: call.method.output(), body, came: BytesMut::new() };
         let mut page = match Status::from_header_map(&head.headers) {
             Some(status) if status.code() != Code::Ok => refusal(&status),
@@ -167,45 +180,35 @@ impl Front {
     }
 }
 
-/// Whether a browser says that a page asks which did not come from here.
-fn is_foreign(headers: &http::HeaderMap) -> bool {
-    let Some(origin) = headers.get(http::header::ORIGIN) else { return false };
-    let host = headers.get(http::header::HOST).map_or(&b""[..], |host| host.as_bytes());
-    origin.as_bytes().split(|&byte| byte == b'/').next_back() != Some(host)
-}
-
 fn is_timeout(value: &http::HeaderValue) -> bool {
     value.to_str().is_ok_and(|text| crate::timeout_of(text).is_some())
 }
 
-/// The messages that stand in `text`, as gRPC has them. An empty text is a message without fields.
-fn requests(call: &Call, text: &[u8]) -> Result<Bytes, Status> {
+/// The one message that stands in `text`, as gRPC has it. An empty text is a message without fields.
+pub(crate) fn framed(input: &MessageDescriptor, text: &[u8]) -> Result<Bytes, Status> {
     let wrong = |error: serde_json::Error| Status::invalid_argument(error.to_string());
-    let options = DeserializeOptions::new().deny_unknown_fields(false);
-    let mut reader = serde_json::Deserializer::from_slice(text);
-    let mut framed = BytesMut::new();
-    let mut ended = text.trim_ascii().is_empty();
-    loop {
-        let input = call.method.input();
-        let message = if ended {
-            DynamicMessage::new(input)
-        } else {
-            DynamicMessage::deserialize_with_options(input, &mut reader, &options).map_err(wrong)?
-        };
-        framed.put_u8(0);
-        framed.put_u32(message.encoded_len() as u32);
-        framed.extend_from_slice(&message.encode_to_vec());
-        match reader.end() {
-            Err(error) if !call.method.is_client_streaming() => return Err(wrong(error)),
-            Err(_) => ended = false,
-            Ok(()) => return Ok(framed.freeze()),
-        }
-    }
+    let message = if text.trim_ascii().is_empty() {
+        DynamicMessage::new(input.clone())
+    } else {
+        fields::once(input, text).map_err(wrong)?;
+        let options = DeserializeOptions::new().deny_unknown_fields(false);
+        let mut reader = serde_json::Deserializer::from_slice(text);
+        let message = DynamicMessage::deserialize_with_options(input.clone(), &mut reader, &options);
+        let message = message.map_err(wrong)?;
+        reader.end().map_err(wrong)?;
+        message
+    };
+    let length = message.encoded_len();
+    let mut framed = BytesMut::with_capacity(HEAD + length);
+    framed.put_u8(0);
+    framed.put_u32(length as u32);
+    framed.extend_from_slice(&message.encode_to_vec());
+    Ok(framed.freeze())
 }
 
 /// The call of gRPC with what the client says beside it.
-fn as_grpc(call: &Call, headers: &http::HeaderMap, framed: Bytes) -> http::Request<Full<Bytes>> {
-    let mut request = http::Request::new(Full::new(framed));
+fn as_grpc<B>(call: &Call, headers: &http::HeaderMap, body: B) -> http::Request<B> {
+    let mut request = http::Request::new(body);
     *request.method_mut() = http::Method::POST;
     *request.version_mut() = http::Version::HTTP_2;
     *request.uri_mut() = call.path.clone();
@@ -479,6 +482,109 @@ mod tests {
         let get = http::Request::get("/v3/kv/range").body(Full::new(Bytes::new())).unwrap();
         assert_eq!(front.json(get).await.status().as_u16(), 501);
         assert_eq!(front.gateway.unfinished.held(), (0, 0));
+    }
+
+    /// Something that is said piece by piece, and what is answered meanwhile.
+    struct Talk {
+        say: tokio::sync::mpsc::UnboundedSender<Result<Frame<Bytes>, Status>>,
+        answer: tokio::task::JoinHandle<http::Response<Reply>>,
+    }
+
+    fn talk(front: Front, path: &str) -> Talk {
+        let (say, said) = tokio::sync::mpsc::unbounded_channel();
+        let said = tokio_stream::wrappers::UnboundedReceiverStream::new(said);
+        let request = http::Request::post(path).body(http_body_util::StreamBody::new(said)).unwrap();
+        Talk { say, answer: tokio::spawn(async move { front.json(request).await }) }
+    }
+
+    async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+        tokio::time::timeout(std::time::Duration::from_secs(20), future)
+            .await
+            .unwrap_or_else(|_| panic!("never: {what}"))
+    }
+
+    async fn line(body: &mut Reply) -> String {
+        let frame = soon("a line", http_body_util::BodyExt::frame(body)).await.unwrap().unwrap();
+        String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()
+    }
+
+    /// Claim: what a client says on a stream is taken value by value, wherever its pieces are cut, while its body stays open; an error in
+    /// what comes later ends the stream with a line; and nothing stays counted.
+    #[tokio::test]
+    async fn what_is_said_on_a_stream_is_served_as_it_comes() {
+        let front = front(true);
+        let gateway = front.gateway.clone();
+        let Talk { say, answer } = talk(front, "/v3/lease/keepalive");
+        let piece = |text: &'static str| say.send(Ok(Frame::data(text.into()))).unwrap();
+        piece(" {\"ID\":");
+        piece("\"7\"}  {\"x\":\"}{\\\"\", \"ID\"");
+        let answer = soon("the answer", answer).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let mut body = answer.into_body();
+        assert!(line(&mut body).await.contains(r#""ID":"7","TTL":"70""#));
+        piece(":8}{\"ID\":9}\n");
+        assert!(line(&mut body).await.contains(r#""ID":"8""#));
+        assert!(line(&mut body).await.contains(r#""ID":"9""#));
+        piece("nothing");
+        let end = line(&mut body).await;
+        assert!(end.contains(r#""error""#) && end.contains(r#""code":3"#), "{end}");
+        drop(body);
+        assert_eq!(gateway.unfinished.held(), (0, 0));
+    }
+
+    /// Claim: what makes no sense from the beginning is refused with a status; a body that ends within a value, too; one without any is a
+    /// stream on which nothing is asked; and one value is as large as any other request, while all of them are as large as they come.
+    #[tokio::test]
+    async fn streams_begin_and_end_as_they_should() {
+        for (text, code, says) in [
+            ("7", 400, "\"code\":3"),
+            ("{\"ID\":\"x\"}", 400, "\"code\":3"),
+            ("{\"ID\":", 400, "EOF"),
+            ("", 200, ""),
+            (" \n", 200, ""),
+            ("{\"ID\":1}{\"ID\":2}", 200, "\"ID\":\"2\""),
+            ("{\"ID\":1}{\"ID\"", 200, "EOF"),
+        ] {
+            let (status, told) = post(&front(true), "/v3/lease/keepalive", &[], text).await;
+            assert!(status == code && told.contains(says), "{text:?}: {status} {told}");
+        }
+        let front = front(true);
+        let limit = front.gateway.limits.body();
+        let long = format!(r#"{{"ID":1,"x":"{}"}}"#, "A".repeat(limit));
+        let (status, told) = post(&front, "/v3/lease/keepalive", &[], &long).await;
+        assert!(status == 429 && told.contains("more than"), "{status} {told}");
+        let many = format!(r#"{{"ID":1,"x":"{}"}}"#, "A".repeat(limit / 2)).repeat(3);
+        let (status, told) = post(&front, "/v3/lease/keepalive", &[], &many).await;
+        assert!(status == 200 && told.lines().count() == 3, "{status} {told}");
+        assert_eq!(front.gateway.unfinished.held(), (0, 0));
+    }
+
+    /// Claim: a call whose answer alone is a stream begins with its one message, though the body stays open.
+    #[tokio::test]
+    async fn a_snapshot_waits_for_no_end() {
+        let Talk { say, answer } = talk(front(false), "/v3/maintenance/snapshot");
+        say.send(Ok(Frame::data("{}".into()))).unwrap();
+        // This node has none to give.
+        assert_eq!(soon("the answer", answer).await.unwrap().status(), 429);
+        drop(say);
+    }
+
+    /// Claim: a field that is said twice, under whichever of its names and however deep, is refused; of what is not known nothing is.
+    #[tokio::test]
+    async fn a_field_that_is_said_twice_is_refused() {
+        let front = front(true);
+        for (path, text, twice) in [
+            ("/v3/kv/put", r#"{"key":"YQ==","key":"Yg=="}"#, "key"),
+            ("/v3/kv/put", r#"{"key":"YQ==","prev_kv":true,"prevKv":false}"#, "prevKv"),
+            ("/v3/kv/txn", r#"{"success":[{"requestPut":{"key":"YQ==","key":"YQ=="}}]}"#, "key"),
+            ("/v3/lease/keepalive", r#"{"ID":1,"ID":2}"#, "ID"),
+        ] {
+            let (status, told) = post(&front, path, &[], text).await;
+            let says = format!(r#"duplicate field \"{twice}\""#);
+            assert!(status == 400 && told.contains(&says), "{text}: {status} {told}");
+        }
+        let unknown = r#"{"key":"YQ==","x":1,"x":{"key":1,"key":2}}"#;
+        assert_eq!(post(&front, "/v3/kv/put", &[], unknown).await.0, 200);
     }
 
     /// Claim: a stream has an object a line, the last of which says why it ended if it had to.

@@ -26,6 +26,7 @@ mod ending;
 mod evidence;
 mod failure;
 mod fence;
+mod fields;
 mod front;
 mod health;
 mod json;
@@ -38,11 +39,13 @@ mod lock;
 mod logged;
 mod maintenance;
 mod members;
+mod origins;
 mod shards;
 mod slow;
 mod snapshot;
 mod streamed;
 mod unfinished;
+mod values;
 mod watch;
 
 use arrivals::Arrivals;
@@ -54,6 +57,7 @@ use front::Front;
 pub use limits::Limits;
 use listening::Listener;
 pub use logged::{Logged, logged};
+pub use origins::Origins;
 use quorate_node::api::{Answer, Body, Door, Failure, Request};
 use quorate_proto::{etcdserverpb as pb, quoratepb, v3electionpb, v3lockpb};
 pub use slow::Slow;
@@ -95,6 +99,8 @@ pub struct Options {
     pub limits: Limits,
     /// Sockets in the file system, where clients connect as well.
     pub sockets: Vec<Arc<std::os::unix::net::UnixListener>>,
+    /// Which web pages may call.
+    pub origins: Origins,
     /// Before this is true, clients over HTTP/2 wait, and calls in JSON; none waits where there is none.
     pub ready: Option<Ready>,
     /// Where the door counts.
@@ -129,6 +135,8 @@ pub struct Counters {
     pub healthy: AtomicU64,
     /// How often it said that it is not.
     pub unhealthy: AtomicU64,
+    /// How long snapshots took.
+    pub snapshots: snapshot::Times,
     /// Bytes read from clients.
     pub received: AtomicU64,
     /// Bytes written to clients.
@@ -143,6 +151,7 @@ pub(crate) struct Gateway {
     pub(crate) metrics: Option<Metrics>,
     pub(crate) dynamo: bool,
     pub(crate) etcd: bool,
+    pub(crate) origins: Origins,
     pub(crate) ready: Option<Ready>,
     pub(crate) endings: Endings,
     pub(crate) limits: Limits,
@@ -160,8 +169,19 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let endings = Endings::start(door.clone());
-    let Options { version, metrics, clients_max, limits, sockets, ready, counters, mutant, dynamo, etcd } =
-        options;
+    let Options {
+        version,
+        metrics,
+        clients_max,
+        limits,
+        sockets,
+        ready,
+        counters,
+        mutant,
+        dynamo,
+        etcd,
+        origins,
+    } = options;
     let (version, aside) = (version.into(), Aside::default());
     let unfinished = Arc::new(Unfinished::new(limits.decoded()));
     let gateway = Arc::new(Gateway {
@@ -170,6 +190,7 @@ pub async fn serve(
         metrics,
         dynamo,
         etcd,
+        origins,
         ready: ready.clone(),
         endings,
         limits,
@@ -321,8 +342,9 @@ pub(crate) fn unexpected(body: &Body) -> Status {
 mod tests {
     use super::*;
     use quorate_base::time::Duration as Span;
-    use quorate_node::api::{Done, Head, Patience, WatchStream};
+    use quorate_node::api::{Done, Head, Patience, WatchMessage, WatchRequest, WatchStream};
     use quorate_wire::kv::{Alarm, Command, KeyValue, RangeReply, Reply};
+    use std::sync::Mutex;
 
     /// A node without a leader: its own state is all that it answers from, if it has one.
     #[derive(Default)]
@@ -335,6 +357,27 @@ mod tests {
         /// It never answers.
         pub(crate) silent: bool,
         pub(crate) learner: bool,
+        /// What its watch streams are asked; each of them has messages without end.
+        pub(crate) watched: Option<Arc<Mutex<Vec<WatchRequest>>>>,
+    }
+
+    /// A watch stream of [`Alone`], which goes when nobody holds it any more.
+    struct Watched(Arc<Mutex<Vec<WatchRequest>>>, usize);
+
+    impl WatchStream for Watched {
+        fn request(&mut self, request: WatchRequest) {
+            self.0.lock().unwrap().push(request);
+            self.1 += 1;
+        }
+
+        fn poll(&mut self) -> Option<WatchMessage> {
+            self.1 = self.1.saturating_sub(1);
+            Some(WatchMessage { id: 5, ..WatchMessage::default() })
+        }
+
+        fn owed(&self) -> usize {
+            self.1
+        }
     }
 
     impl Door for Alone {
@@ -412,7 +455,7 @@ mod tests {
         }
 
         fn watch(&self, _: Box<dyn Fn() + Send + Sync>) -> Box<dyn WatchStream> {
-            unreachable!("nobody watches here")
+            Box::new(Watched(self.watched.clone().expect("nobody watches here"), 0))
         }
 
         fn snapshot(&self, _: quorate_node::api::SnapshotForm, opened: quorate_node::api::Opened) {
@@ -438,6 +481,7 @@ mod tests {
             metrics: None,
             dynamo: false,
             etcd: false,
+            origins: Origins::default(),
             ready: None,
             endings,
             limits,

@@ -107,7 +107,7 @@ fn member(m: Member) -> pb::Member {
     }
 }
 
-/// `http://host:port` each, at least one; in order, and each once.
+/// `http://host:port` or `unix://FILE` each, at least one; in order, and each once.
 fn peer_urls(urls: Vec<String>) -> Result<Vec<String>, Status> {
     let urls: BTreeSet<String> = urls.into_iter().map(|url| url.trim_end_matches('/').to_string()).collect();
     if urls.is_empty() || !urls.iter().all(|url| is_peer_url(url)) {
@@ -117,6 +117,9 @@ fn peer_urls(urls: Vec<String>) -> Result<Vec<String>, Status> {
 }
 
 fn is_peer_url(url: &str) -> bool {
+    if let Some(file) = url.strip_prefix("unix://") {
+        return !file.is_empty();
+    }
     let Some((host, port)) = url.strip_prefix("http://").and_then(|rest| rest.rsplit_once(':')) else {
         return false;
     };
@@ -135,6 +138,8 @@ mod tests {
         let of = |urls: &[&str]| peer_urls(urls.iter().map(ToString::to_string).collect());
         let good = of(&["http://b:2", "http://a:1/", "http://b:2", "http://[::1]:3"]).unwrap();
         assert_eq!(good, ["http://[::1]:3", "http://a:1", "http://b:2"]);
+        let files = of(&["unix://localhost:m1", "unix:///run/etcd/peer.sock"]).unwrap();
+        assert_eq!(files, ["unix:///run/etcd/peer.sock", "unix://localhost:m1"]);
         for bad in [
             &[][..],
             &[""],
@@ -144,6 +149,7 @@ mod tests {
             &["http://a:0"],
             &["http://::1:1"],
             &["https://a:1"],
+            &["unix://"],
         ] {
             let status = of(bad).unwrap_err();
             assert_eq!(status.message(), "etcdserver: given member URLs are invalid", "{bad:?}");

@@ -11,6 +11,7 @@
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
 use std::future::poll_fn;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -50,7 +51,7 @@ impl Unfinished {
         B: http_body::Body<Data = Bytes> + Unpin,
         B::Error: Into<StdError>,
     {
-        let mut part = Part { all: self, came: BytesMut::new() };
+        let mut part = Part::new(self);
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             let frame = frame.map_err(|error| Status::invalid_argument(error.into().to_string()))?;
             let Ok(data) = frame.into_data() else { continue };
@@ -59,10 +60,7 @@ impl Unfinished {
                     "quorate: a body has more than {most} bytes"
                 )));
             }
-            part.came.extend_from_slice(&data);
-            if self.bytes.fetch_add(data.len(), Ordering::Relaxed) + data.len() > BYTES_MAX {
-                return Err(too_much());
-            }
+            part.add(&data)?;
         }
         Ok(Bytes::copy_from_slice(&part.came))
     }
@@ -74,13 +72,31 @@ impl Unfinished {
     }
 }
 
-/// What has come of a body that is read whole.
-struct Part<'a> {
-    all: &'a Unfinished,
-    came: BytesMut,
+/// What has come of something that is read whole.
+pub(crate) struct Part<A: Deref<Target = Unfinished>> {
+    all: A,
+    pub(crate) came: BytesMut,
 }
 
-impl Drop for Part<'_> {
+impl<A: Deref<Target = Unfinished>> Part<A> {
+    pub(crate) fn new(all: A) -> Self {
+        Self { all, came: BytesMut::new() }
+    }
+
+    pub(crate) fn add(&mut self, data: &[u8]) -> Result<(), Status> {
+        self.came.extend_from_slice(data);
+        let all = self.all.bytes.fetch_add(data.len(), Ordering::Relaxed) + data.len();
+        if all > BYTES_MAX { Err(too_much()) } else { Ok(()) }
+    }
+
+    /// Takes so much of its beginning, which counts no more.
+    pub(crate) fn take(&mut self, length: usize) -> BytesMut {
+        self.all.bytes.fetch_sub(length, Ordering::Relaxed);
+        self.came.split_to(length)
+    }
+}
+
+impl<A: Deref<Target = Unfinished>> Drop for Part<A> {
     fn drop(&mut self) {
         self.all.bytes.fetch_sub(self.came.len(), Ordering::Relaxed);
     }

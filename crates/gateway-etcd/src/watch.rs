@@ -4,8 +4,8 @@
 //! read costs its position in the history and one message, which is a small one (`quorate_node::watch`). It ends when the node says so ([`crate::ending`]) or the client is
 //! gone. A client that only closes its own side goes on hearing of its watches, as with etcd.
 //!
-//! What is left out: requests are read when messages are written, so a client that does not read its messages does not have
-//! its cancellations heard either, until it does.
+//! What its client asks is read by a task of its own, so that one that does not read its messages has its cancellations heard all the
+//! same; up to a bound on the answers that it is owed.
 
 use crate::calls::Heard;
 use crate::ending::Ending;
@@ -15,9 +15,11 @@ use quorate_node::api::{Failure, Head, WatchCreate, WatchMessage, WatchRequest, 
 use quorate_node::evidence::Mode;
 use quorate_proto::etcdserverpb as pb;
 use quorate_wire::kv::KeyRange;
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
+use tokio::task::AbortHandle;
 use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
@@ -38,17 +40,11 @@ impl pb::watch_server::Watch for Gateway {
         let heard = extensions.get().cloned();
         let bell = Arc::new(Bell::default());
         let rung = bell.clone();
-        let watches = self.door.watch(Box::new(move || rung.ring()));
+        let watches = Mutex::new(Some(self.door.watch(Box::new(move || rung.ring()))));
         let ending = self.endings.listen(wants_leader(&metadata));
-        let gateway = self.clone();
-        Ok(Response::new(Box::pin(Messages {
-            gateway,
-            watches,
-            bell,
-            requests: Some(requests),
-            heard,
-            ending,
-        })))
+        let shared = Arc::new(Shared { watches, bell, room: Bell::default(), refused: Mutex::default() });
+        let hearing = tokio::spawn(hear(requests, heard, shared.clone())).abort_handle();
+        Ok(Response::new(Box::pin(Messages { gateway: self.clone(), shared, hearing, ending })))
     }
 }
 
@@ -76,14 +72,82 @@ impl Bell {
 /// So many requests are answered ahead of what the client reads; the next are read when it has read these.
 const OWED_MAX: usize = 256;
 
+/// What the two sides of one stream share.
+struct Shared {
+    /// `None` once nobody takes its messages any more.
+    watches: Mutex<Option<Box<dyn WatchStream>>>,
+    /// Wakes who writes the messages.
+    bell: Arc<Bell>,
+    /// Wakes who reads the requests: answers that were owed have gone out.
+    room: Bell,
+    /// Why no request is read any more, where that ends the stream.
+    refused: Mutex<Option<Status>>,
+}
+
+impl Shared {
+    fn watches(&self) -> MutexGuard<'_, Option<Box<dyn WatchStream>>> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Option<Status>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ready while no more is owed than may be.
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Listen first: what goes out meanwhile rings then.
+        self.room.listen(cx.waker());
+        let owed = self.watches().as_ref().map_or(0, |watches| watches.owed());
+        if owed < OWED_MAX { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn ask(&self, request: WatchRequest) {
+        if let Some(watches) = &mut *self.watches() {
+            watches.request(request);
+        }
+        self.bell.ring();
+    }
+
+    /// The next message, and how many answers are owed behind it.
+    fn next(&self) -> Option<(WatchMessage, usize)> {
+        let mut watches = self.watches();
+        let watches = watches.as_mut()?;
+        watches.poll().map(|message| (message, watches.owed()))
+    }
+}
+
+/// Takes what the client asks, until it has closed its side.
+async fn hear(mut requests: Streaming<pb::WatchRequest>, heard: Option<Heard>, shared: Arc<Shared>) {
+    loop {
+        let next = poll_fn(|cx| {
+            // One that asks without end must not keep the others of this thread waiting.
+            let turn = ready!(tokio::task::coop::poll_proceed(cx));
+            ready!(shared.poll_room(cx));
+            let next = ready!(Pin::new(&mut requests).poll_next(cx));
+            turn.made_progress();
+            Poll::Ready(next)
+        });
+        match next.await {
+            Some(Ok(request)) => {
+                Heard::one(heard.as_ref());
+                if let Some(request) = request_of(request) {
+                    shared.ask(request);
+                }
+            }
+            Some(Err(status)) => {
+                *shared.refused() = Some(refused_message(status));
+                return shared.bell.ring();
+            }
+            None => return,
+        }
+    }
+}
+
 /// The messages of one stream.
 struct Messages {
     gateway: Gateway,
-    watches: Box<dyn WatchStream>,
-    bell: Arc<Bell>,
-    /// What the client asks, until it has closed its side.
-    requests: Option<Streaming<pb::WatchRequest>>,
-    heard: Option<Heard>,
+    shared: Arc<Shared>,
+    hearing: AbortHandle,
     ending: Ending,
 }
 
@@ -97,39 +161,25 @@ impl Stream for Messages {
         }
         // One stream that catches up must not keep the others of this thread waiting.
         let turn = ready!(tokio::task::coop::poll_proceed(cx));
-        if let Err(status) = this.hear(cx) {
+        // Listen first: news that come between are news then.
+        this.shared.bell.listen(cx.waker());
+        if let Some(status) = this.shared.refused().take() {
             return Poll::Ready(Some(Err(status)));
         }
-        // Listen first: news that come between are news then.
-        this.bell.listen(cx.waker());
-        let Some(message) = this.watches.poll() else { return Poll::Pending };
+        let Some((message, owed)) = this.shared.next() else { return Poll::Pending };
         turn.made_progress();
+        if owed < OWED_MAX {
+            this.shared.room.ring();
+        }
         Poll::Ready(Some(Ok(response(this.gateway.door.head(), message))))
     }
 }
 
-impl Messages {
-    /// Takes what the client has asked meanwhile.
-    fn hear(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
-        let Some(requests) = &mut self.requests else { return Ok(()) };
-        while self.watches.owed() < OWED_MAX
-            && let Poll::Ready(request) = Pin::new(&mut *requests).poll_next(cx)
-        {
-            match request {
-                Some(Ok(request)) => {
-                    Heard::one(self.heard.as_ref());
-                    if let Some(request) = request_of(request) {
-                        self.watches.request(request);
-                    }
-                }
-                Some(Err(status)) => return Err(refused_message(status)),
-                None => {
-                    self.requests = None;
-                    break;
-                }
-            }
-        }
-        Ok(())
+impl Drop for Messages {
+    fn drop(&mut self) {
+        self.hearing.abort();
+        // That task is gone a moment later; the watches are now.
+        drop(self.shared.watches().take());
     }
 }
 
@@ -243,6 +293,88 @@ mod tests {
         ] {
             assert_eq!(response(head, message), expected);
         }
+    }
+
+    /// A stream of watches over which a client speaks.
+    struct Client {
+        asked: Arc<Mutex<Vec<WatchRequest>>>,
+        say: tokio::sync::mpsc::UnboundedSender<Result<http_body::Frame<Bytes>, Status>>,
+        heard: crate::direct::Reply,
+    }
+
+    impl Client {
+        async fn begin() -> Self {
+            let asked = Arc::<Mutex<Vec<WatchRequest>>>::default();
+            let alone = crate::tests::Alone { watched: Some(asked.clone()), ..Default::default() };
+            let gateway = Arc::new(crate::tests::gateway(Arc::new(alone)));
+            let front = crate::front::Front { routes: crate::routes(&gateway), gateway };
+            let (say, said) = tokio::sync::mpsc::unbounded_channel();
+            let said = tokio_stream::wrappers::UnboundedReceiverStream::new(said);
+            let request = tonic::codegen::http::Request::post("/etcdserverpb.Watch/Watch")
+                .header("content-type", "application/grpc")
+                .version(tonic::codegen::http::Version::HTTP_2)
+                .body(http_body_util::StreamBody::new(said))
+                .unwrap();
+            let heard = front.called(request).await.into_body();
+            Self { asked, say, heard }
+        }
+
+        fn says(&self, union: pb::watch_request::RequestUnion) {
+            let message = pb::WatchRequest { request_union: Some(union) };
+            let message = prost::Message::encode_to_vec(&message);
+            let head = [&[0][..], &(message.len() as u32).to_be_bytes()].concat();
+            self.say.send(Ok(http_body::Frame::data([head, message].concat().into()))).unwrap();
+        }
+
+        /// How many requests the node has taken, once there is nothing that it could do.
+        async fn taken(&self) -> usize {
+            for _ in 0..2000 {
+                tokio::task::yield_now().await;
+            }
+            self.asked.lock().unwrap().len()
+        }
+    }
+
+    /// Claim: a client that reads nothing is heard all the same, up to a bound on the answers that are owed to it; when it reads on, so is the
+    /// rest; and when it is gone, so are its watches.
+    #[tokio::test]
+    async fn who_does_not_read_is_heard() {
+        use pb::watch_request::RequestUnion;
+        let mut client = Client::begin().await;
+        client.says(RequestUnion::CreateRequest(pb::WatchCreateRequest {
+            key: "a".into(),
+            ..Default::default()
+        }));
+        client.says(RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id: 5 }));
+        assert_eq!(client.taken().await, 2);
+        assert_eq!(client.asked.lock().unwrap()[1], WatchRequest::Cancel { id: 5 });
+        for _ in 0..OWED_MAX {
+            client.says(RequestUnion::ProgressRequest(pb::WatchProgressRequest {}));
+        }
+        assert_eq!(client.taken().await, OWED_MAX, "what is owed has a bound");
+        for _ in 0..2 {
+            assert!(http_body_util::BodyExt::frame(&mut client.heard).await.unwrap().unwrap().is_data());
+        }
+        assert_eq!(client.taken().await, OWED_MAX + 2);
+        let Client { asked, heard, say } = client;
+        drop(heard);
+        assert_eq!(Arc::strong_count(&asked), 2, "the node's, and this one");
+        drop(say);
+    }
+
+    /// Claim: what makes no sense ends the stream with a word, also of a client that reads late.
+    #[tokio::test]
+    async fn what_is_no_message_ends_the_stream() {
+        let mut client = Client::begin().await;
+        client.say.send(Ok(http_body::Frame::data(vec![0, 0, 0, 0, 1, 0xff].into()))).unwrap();
+        client.taken().await;
+        let ended = loop {
+            let frame = http_body_util::BodyExt::frame(&mut client.heard).await.unwrap().unwrap();
+            if let Ok(trailers) = frame.into_trailers() {
+                break Status::from_header_map(&trailers).unwrap();
+            }
+        };
+        assert_eq!(ended.code(), tonic::Code::Internal, "{ended}");
     }
 
     /// Claim: who listens is woken by the next ring, whoever listened before, and once.

@@ -4,6 +4,7 @@
 //! replicated operation is *not* here: limits of that kind stand in the log.
 
 use crate::error::{ServeError, ServeErrorKind};
+use crate::sockets::UNIX;
 use quorate_base::NodeId;
 use quorate_wire::members::URLS_MAX;
 use quorate_wire::table::is_zone;
@@ -19,7 +20,7 @@ pub struct Peer {
     pub id: NodeId,
     /// Its name in member lists.
     pub name: String,
-    /// `host:port` of its peer port, as the others reach it.
+    /// `host:port` of its peer port, as the others reach it; or `unix://FILE`.
     pub address: String,
     /// `http://host:port` of its etcd door, as clients reach it; empty where another member has still to tell.
     pub client_url: String,
@@ -63,6 +64,8 @@ pub struct ServerConfig {
     pub peer_listen: SocketAddr,
     /// Where else it listens.
     pub peer_also: Vec<SocketAddr>,
+    /// Files of sockets where it listens as well.
+    pub peer_files: Vec<PathBuf>,
     /// The members with which the cluster begins, or which it has when this node joins it; this node included.
     pub peers: Vec<Peer>,
     /// Those of them that have no vote: this node among them, where it joins.
@@ -215,7 +218,7 @@ impl ServerConfig {
                     "give each node an id of its own",
                 ));
             }
-            check_host_port(&peer.address)?;
+            check_peer(&peer.address)?;
             if !addresses.insert(&peer.address) {
                 return Err(refuse(
                     format!("two peers have the address {}", peer.address),
@@ -301,6 +304,19 @@ fn refuse(message: String, hint: &str) -> ServeError {
     ServeError::new(ServeErrorKind::Config, message, hint)
 }
 
+/// `host:port`, or `unix://FILE`.
+fn check_peer(address: &str) -> Result<(), ServeError> {
+    if address.strip_prefix(UNIX).is_some_and(|file| !file.is_empty()) {
+        return Ok(());
+    }
+    check_host_port(address)
+}
+
+/// The URL of a member's peer address.
+pub fn peer_url(address: &str) -> String {
+    if address.starts_with(UNIX) { address.to_string() } else { format!("http://{address}") }
+}
+
 /// `host:port`, host not empty, port not 0; an IPv6 host stands in brackets.
 fn check_host_port(address: &str) -> Result<(), ServeError> {
     let good = address.rsplit_once(':').is_some_and(|(host, port)| {
@@ -357,6 +373,7 @@ pub(crate) mod tests {
             dynamo_listen: None,
             peer_listen: SocketAddr::from(([127, 0, 0, 1], 7101)),
             peer_also: Vec::new(),
+            peer_files: Vec::new(),
             peers: vec![peer(1), peer(2), peer(3)],
             learners: BTreeSet::new(),
             joins: false,

@@ -450,6 +450,7 @@ mod tests {
                 etcd_advertise_also: Vec::new(),
                 peer_listen: SocketAddr::from(([127, 0, 0, 1], 2)),
                 peer_also: Vec::new(),
+                peer_files: Vec::new(),
                 peers: Vec::<Peer>::new(),
                 learners: std::collections::BTreeSet::new(),
                 joins: false,

@@ -1,7 +1,7 @@
 //! What is said where a node ends since it does not belong to its cluster, and what is to be done then.
 
 use crate::began::Began;
-use crate::config::{ServerConfig, Starter};
+use crate::config::{ServerConfig, Starter, peer_url};
 use crate::error::{ServeError, ServeErrorKind};
 use crate::transport::Exclusion;
 use quorate_base::NodeId;
@@ -56,9 +56,10 @@ pub fn in_its_place(starter: Starter, (node, name, address): (NodeId, &str, &str
     let (data, id) = (data.display(), node.get());
     match starter {
         Starter::Etcd => format!(
-            "a new member takes its place: `etcdctl member remove {id:x}`, then `etcdctl member add {name} --peer-urls=http://{address}`, and a \
+            "a new member takes its place: `etcdctl member remove {id:x}`, then `etcdctl member add {name} --peer-urls={}`, and a \
              start with an empty directory (delete {data}), --initial-cluster-state existing and the --initial-cluster that `member add` \
-             prints"
+             prints",
+            peer_url(address)
         ),
         Starter::Serve => format!(
             "a new member takes its place: `quorate node replace {id:x} --with HOST:PORT`; or delete {data}, and start it once with \

@@ -29,11 +29,13 @@ mod readings;
 mod room;
 mod run;
 mod sealed;
+mod sockets;
 mod transport;
 mod workers;
 
-pub use config::{AutoCompaction, Peer, ServerConfig, Starter, Upkeep};
+pub use config::{AutoCompaction, Peer, ServerConfig, Starter, Upkeep, peer_url};
 pub use ends::in_its_place;
 pub use error::{ServeError, ServeErrorKind};
 pub use run::{DoorStart, Facts, Ready, ServeDoor, ShardFigures, run};
-pub use transport::PeerBytes;
+pub use sockets::{Sockets, UNIX};
+pub use transport::Traffic;

@@ -3,16 +3,20 @@
 use crate::config::ServerConfig;
 use crate::error::{ServeError, ServeErrorKind};
 use crate::run::Ready;
+use crate::sockets::Sockets;
+use crate::transport::Listening;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 
 /// All that it listens on.
 pub(crate) struct Ports {
     /// For clients of etcd's.
     pub(crate) listeners: Vec<TcpListener>,
     /// For its peers.
-    pub(crate) peers: Vec<TcpListener>,
+    pub(crate) peers: Vec<Listening>,
+    /// The files of those of them that have one.
+    pub(crate) files: Sockets,
     /// For clients of DynamoDB's, if there is a door for them.
     pub(crate) dynamo: Option<TcpListener>,
     /// Where the first of each listens.
@@ -37,11 +41,15 @@ impl Ports {
         for &also in &config.etcd_also {
             listeners.push(bind(also, "etcd clients", "--etcd").await?);
         }
-        let mut peers = vec![peer];
+        let mut peers = vec![Listening::from(peer)];
         for &also in &config.peer_also {
-            peers.push(bind(also, "peers", "--peer").await?);
+            peers.push(bind(also, "peers", "--peer").await?.into());
         }
-        Ok(Self { listeners, peers, dynamo, addresses })
+        let files = Sockets::bind(&config.peer_files, "--peer")?;
+        for file in &files.listeners {
+            peers.push(awaited(file).map_err(|e| other(&e))?.into());
+        }
+        Ok(Self { listeners, peers, files, dynamo, addresses })
     }
 }
 
@@ -63,5 +71,16 @@ async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener
 }
 
 fn local_address(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
-    listener.local_addr().map_err(|e| ServeError::new(ServeErrorKind::Other, e.to_string(), ""))
+    listener.local_addr().map_err(|e| other(&e))
+}
+
+/// A socket, for the runtime.
+fn awaited(socket: &std::os::unix::net::UnixListener) -> std::io::Result<UnixListener> {
+    let socket = socket.try_clone()?;
+    socket.set_nonblocking(true)?;
+    UnixListener::from_std(socket)
+}
+
+fn other(error: &std::io::Error) -> ServeError {
+    ServeError::new(ServeErrorKind::Other, error.to_string(), "")
 }

@@ -2,7 +2,7 @@
 
 use crate::began::Began;
 use crate::clock::Clock;
-use crate::config::{AutoCompaction, ServerConfig};
+use crate::config::{AutoCompaction, ServerConfig, peer_url};
 use crate::datadir::DataDir;
 use crate::descriptors;
 use crate::disk::FsDisk;
@@ -17,7 +17,7 @@ use crate::ports::Ports;
 use crate::promised;
 use crate::readings;
 use crate::room::{self, Room, Spare};
-use crate::transport::{Asking, Exclusion, Patience, PeerBytes, Transport};
+use crate::transport::{Asking, Exclusion, Patience, Traffic, Transport};
 use crate::workers::{Counters, ToBackground, Workers};
 use quorate_base::{Mint, NodeId, Rng, ShardId};
 use quorate_clock::hybrid::WINDOW;
@@ -95,8 +95,8 @@ pub struct Facts {
     pub node: NodeId,
     /// The other members, and whether each is connected.
     pub links: Vec<(NodeId, bool)>,
-    /// Bytes to and from peers, and packets for which there was no connection.
-    pub peers: PeerBytes,
+    /// What went over the connections to each of them.
+    pub peers: Vec<(NodeId, Arc<Traffic>)>,
     /// Flushes of the journal since the start.
     pub flushes: u64,
     /// Connections and packets on the peer port that were refused.
@@ -160,7 +160,7 @@ async fn serve(
     let clients_max = descriptors::claim()?;
     let _large = refuse_instead_of_dying();
     // Ports first: a taken one must not cost a recovery, nor touch the data.
-    let Ports { listeners, peers, dynamo, addresses } = Ports::bind(&config).await?;
+    let Ports { listeners, peers, files: _files, dynamo, addresses } = Ports::bind(&config).await?;
     let data = DataDir::open(&config)?;
     must_be_made(data.path())?;
     let room = Room::open(data.path(), config.upkeep.min_free_bytes);
@@ -201,7 +201,7 @@ async fn serve(
             watches: figures.watches(),
             node: config.node,
             links: transport.links(),
-            peers: transport.bytes(),
+            peers: transport.traffic(),
             flushes: counters.flushes.load(Ordering::Relaxed),
             peer_mistakes: transport.mistakes().count(),
             shards: ShardFigures::of(&figures.placement(), config.node),
@@ -481,7 +481,7 @@ fn member(config: &ServerConfig, peer: &crate::config::Peer) -> Member {
     Member {
         id: peer.id.get(),
         name: peer.name.clone(),
-        peer_urls: vec![format!("http://{}", peer.address)],
+        peer_urls: vec![peer_url(&peer.address)],
         client_urls: client_urls.cloned().collect(),
         learner: config.learners.contains(&peer.id) && !(config.joins && peer.id == config.node),
     }

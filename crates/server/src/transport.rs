@@ -1,4 +1,5 @@
-//! Peer connections: one TCP connection a pair of nodes, packets of frames in both directions.
+//! Peer connections: one connection a pair of nodes, packets of frames in both directions; over TCP, or over a socket in the
+//! file system where an address says so (`stream.rs`).
 //!
 //! The node with the smaller id dials, the other listens, and dials only where nothing came of that for a while: the other
 //! may not know yet that it is there. Whoever connects later replaces the older connection. A connection starts with a
@@ -17,7 +18,7 @@
 //!
 //! TCP alone notices a peer behind a cut cable after a quarter of an hour, and one whose process is frozen never, for its
 //! kernel goes on to acknowledge. So each side sends an empty packet now and then, and leaves a connection on which nothing
-//! came for a while (as etcd's rafthttp does). Both listen, so it does not matter which direction is dead. What passes while
+//! came for a while (as etcd's rafthttp does). Mostly that packet is a word which the other sends back (`traffic.rs`). Both listen, so it does not matter which direction is dead. What passes while
 //! this process itself stands still counts as one step of that while, not as the peer's silence. Dialling, too, has an end:
 //! a host that swallows the first packet of a connection would hold it for minutes.
 
@@ -25,6 +26,8 @@ mod excluded;
 mod hello;
 mod listing;
 mod outage;
+mod stream;
+mod traffic;
 
 use crate::began::Began;
 use crate::clock::Clock;
@@ -44,10 +47,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+pub(crate) use stream::Listening;
+use stream::{Reading, Stream, Writing, connect};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{Notify, Semaphore};
+use traffic::Kind;
+pub use traffic::Traffic;
 
 /// The version of the packets and frames.
 ///
@@ -55,9 +60,10 @@ use tokio::sync::{Notify, Semaphore};
 /// whether it withholds. 4: members come and go. 5: promises for leases, and how an entry was committed. 6: a replica whose disk is
 /// lost asks its leader for the term. 9: reads of indexes row by row, and of streams, are passed on. 11: pages lay
 /// committed intents over their rows, and have a leader pause. 12: a greeting tells processes of one node apart. 13: and with what
-/// a directory began.
-pub(crate) const VERSION: u16 = 13;
+/// a directory began. 14: a word is sent back.
+pub(crate) const VERSION: u16 = 14;
 const HEADER_BYTES: usize = 8;
+const WORD_BYTES: usize = 8;
 /// The largest packet that is read: what a lane makes, and room for its last frame to be the largest there is.
 const PACKET_MAX: usize = PACKET_BYTES + (12 << 20);
 /// How much is read at once, and how much room is made for bytes that were announced.
@@ -98,26 +104,7 @@ pub(crate) struct Transport {
     inbox: Arc<Inbox>,
     clock: Clock,
     mistakes: Mistakes,
-    bytes: Traffic,
-}
-
-/// What went over the connections to all peers.
-#[derive(Default)]
-struct Traffic {
-    sent: AtomicU64,
-    received: AtomicU64,
-    dropped: AtomicU64,
-}
-
-/// What went over the connections to all peers since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PeerBytes {
-    /// Bytes given to the connections.
-    pub sent: u64,
-    /// Bytes read.
-    pub received: u64,
-    /// Packets for which there was no connection.
-    pub dropped: u64,
+    traffic: Mutex<BTreeMap<NodeId, Arc<Traffic>>>,
 }
 
 /// How long a node waits for its peers.
@@ -142,7 +129,7 @@ impl Patience {
 
 /// One live connection.
 struct Link {
-    write: OwnedWriteHalf,
+    write: Writing,
     backlog: Mutex<BytesMut>,
     more: Notify,
     closed: Notify,
@@ -152,6 +139,9 @@ struct Link {
     heard: AtomicBool,
     /// How often something came.
     came: AtomicU64,
+    /// When the word left that is on its way; 0 for none.
+    word: AtomicU64,
+    traffic: Arc<Traffic>,
 }
 
 impl Transport {
@@ -183,7 +173,7 @@ impl Transport {
             inbox,
             clock,
             mistakes: Mistakes::default(),
-            bytes: Traffic::default(),
+            traffic: Mutex::default(),
         })
     }
 
@@ -222,13 +212,6 @@ impl Transport {
         lock(&self.links).contains_key(&peer)
     }
 
-    /// How much was sent and received so far.
-    pub(crate) fn bytes(&self) -> PeerBytes {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Traffic { sent, received, dropped } = &self.bytes;
-        PeerBytes { sent: of(sent), received: of(received), dropped: of(dropped) }
-    }
-
     /// The other members, and whether each is connected.
     pub(crate) fn links(&self) -> Vec<(NodeId, bool)> {
         let peers: Vec<NodeId> = lock(&self.roster).peers.keys().copied().collect();
@@ -252,15 +235,17 @@ impl Transport {
         }
     }
 
-    fn refused(&self, address: SocketAddr, mistake: &Mistake) {
-        if let Some(missed) = self.mistakes.note(mistake.kind, Some(address.ip()), self.clock.now()) {
+    fn refused(&self, address: Option<SocketAddr>, mistake: &Mistake) {
+        let host = address.map(|address| address.ip());
+        if let Some(missed) = self.mistakes.note(mistake.kind, host, self.clock.now()) {
+            let address = address.map_or_else(|| "a socket".to_string(), |address| address.to_string());
             tracing::warn!(%address, missed, "a peer connection was refused: {}", mistake.why);
         }
     }
 
     /// Starts listening and dialling on the current runtime.
-    pub(crate) fn start(self: &Arc<Self>, listener: TcpListener) {
-        tokio::spawn(self.clone().accept(listener));
+    pub(crate) fn start(self: &Arc<Self>, listener: impl Into<Listening>) {
+        tokio::spawn(self.clone().accept(listener.into()));
         self.dial_all();
     }
 
@@ -272,14 +257,13 @@ impl Transport {
     /// Sends one packet with this body, or drops it if there is no connection or the peer does not read.
     pub(crate) fn send(&self, to: NodeId, body: &[u8]) {
         let Some(link) = lock(&self.links).get(&to).cloned() else {
-            self.bytes.dropped.fetch_add(1, Ordering::Relaxed);
+            self.traffic_of(to).dropped.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        self.bytes.sent.fetch_add(body.len() as u64, Ordering::Relaxed);
-        link.send(body);
+        link.send(Kind::Frames, body);
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener) {
+    async fn accept(self: Arc<Self>, listener: Listening) {
         let greeting = Arc::new(Semaphore::new(GREETING_MAX));
         let mut failed = Throttle::new(TELL_EVERY);
         loop {
@@ -314,8 +298,8 @@ impl Transport {
         }
     }
 
-    async fn welcome(&self, mut stream: TcpStream) -> Result<Option<(NodeId, (TcpStream, u64))>, Mistake> {
-        let hello = match read_first(&mut stream).await? {
+    async fn welcome(&self, mut stream: Stream) -> Result<Option<(NodeId, (Stream, u64))>, Mistake> {
+        let hello = match read_first(&mut stream.read).await? {
             Greeting::Hello(hello) => hello,
             Greeting::Members(first) => {
                 self.list_members(stream, first).await;
@@ -329,10 +313,10 @@ impl Transport {
         };
         if let Err(mistake) = checked {
             // It has to know, and hears it nowhere else: that it is of another cluster or release it sees from this, too.
-            let _ = self.write_hello(&mut stream, from, Refused::of(mistake.kind)).await;
+            let _ = self.write_hello(&stream, from, Refused::of(mistake.kind)).await;
             return Err(mistake);
         }
-        self.write_hello(&mut stream, from, None).await?;
+        self.write_hello(&stream, from, None).await?;
         Ok(Some((from, (stream, hello.run))))
     }
 
@@ -380,14 +364,14 @@ impl Transport {
     }
 
     /// Connects and greets.
-    async fn call(&self, peer: NodeId, address: &str) -> Result<(TcpStream, u64), Mistake> {
+    async fn call(&self, peer: NodeId, address: &str) -> Result<(Stream, u64), Mistake> {
         let mut stream = connect(address, self.patience.dial).await.map_err(|e| Mistake::broken(&e))?;
-        self.write_hello(&mut stream, peer, None).await?;
-        let hello = read_hello(&mut stream).await?;
+        self.write_hello(&stream, peer, None).await?;
+        let hello = read_hello(&mut stream.read).await?;
         if let Err(mistake) = self.check(&hello, Some(peer)) {
             // It has greeted already, and hears it in a second greeting.
             if let Some(refused) = Refused::of(mistake.kind) {
-                let _ = self.write_hello(&mut stream, peer, Some(refused)).await;
+                let _ = self.write_hello(&stream, peer, Some(refused)).await;
             }
             return Err(mistake);
         }
@@ -400,7 +384,7 @@ impl Transport {
 
     async fn write_hello(
         &self,
-        stream: &mut TcpStream,
+        stream: &Stream,
         to: NodeId,
         refused: Option<Refused>,
     ) -> Result<(), Mistake> {
@@ -410,8 +394,7 @@ impl Transport {
         let (cluster, run) = (self.cluster, self.run);
         let (version, began) = (VERSION, self.began);
         let hello = Hello { version, cluster, from, to, life, member_at, run, refused, taken_back, began };
-        stream.set_nodelay(true).map_err(|e| Mistake::broken(&e))?;
-        stream.write_all(&hello.encode()).await.map_err(|e| Mistake::broken(&e))
+        stream.write.write_all(&hello.encode()).await.map_err(|e| Mistake::broken(&e))
     }
 
     fn check(&self, hello: &Hello, expected: Option<NodeId>) -> Result<(), Mistake> {
@@ -511,9 +494,9 @@ impl Transport {
     }
 
     /// Serves a greeted connection until it ends.
-    async fn run(self: Arc<Self>, peer: NodeId, (stream, run): (TcpStream, u64)) {
-        let (read, write) = stream.into_split();
-        let link = Arc::new(Link::new(write, run));
+    async fn run(self: Arc<Self>, peer: NodeId, (stream, run): (Stream, u64)) {
+        let Stream { read, write } = stream;
+        let link = Arc::new(Link::new(write, run, self.traffic_of(peer)));
         if let Some(old) = lock(&self.links).insert(peer, link.clone()) {
             old.closed.notify_one();
         }
@@ -522,7 +505,7 @@ impl Transport {
         let why = tokio::select! {
             why = self.read(peer, read, &link) => why,
             why = link.flush() => why,
-            why = link.keep_alive(self.patience) => why,
+            why = link.keep_alive(self.patience, self.clock) => why,
             () = link.closed.notified() => "replaced by a newer connection".to_string(),
         };
         let current = {
@@ -534,13 +517,14 @@ impl Transport {
             current
         };
         if current {
+            link.traffic.lost.fetch_add(1, Ordering::Relaxed);
             self.changed(peer, why);
             self.inbox.push(Event::PeerDown(peer));
         }
     }
 
     /// Reads packets into the inbox; ends with the reason.
-    async fn read(&self, from: NodeId, mut read: OwnedReadHalf, link: &Link) -> String {
+    async fn read(&self, from: NodeId, mut read: Reading, link: &Link) -> String {
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
         let mut first = true;
         loop {
@@ -553,8 +537,16 @@ impl Transport {
             first &= matches!(taken, Ok(None));
             match taken {
                 // Somebody is there, no more.
-                Ok(Some(body)) if body.is_empty() => continue,
-                Ok(Some(body)) => {
+                Ok(Some((Kind::Frames, body))) if body.is_empty() => continue,
+                Ok(Some((Kind::Word, word))) => {
+                    link.send(Kind::Back, &word);
+                    continue;
+                }
+                Ok(Some((Kind::Back, word))) => {
+                    link.came_back(&word, self.clock);
+                    continue;
+                }
+                Ok(Some((Kind::Frames, body))) => {
                     self.inbox.push(Event::Packet { from, body });
                     continue;
                 }
@@ -569,7 +561,7 @@ impl Transport {
             match read.read_buf(&mut buffer).await {
                 Ok(0) => return "closed by the peer".into(),
                 Ok(len) => {
-                    self.bytes.received.fetch_add(len as u64, Ordering::Relaxed);
+                    link.traffic.received.fetch_add(len as u64, Ordering::Relaxed);
                     link.heard.store(true, Ordering::Relaxed);
                     link.came.fetch_add(1, Ordering::Relaxed);
                 }
@@ -580,16 +572,17 @@ impl Transport {
 }
 
 impl Link {
-    fn new(write: OwnedWriteHalf, run: u64) -> Self {
+    fn new(write: Writing, run: u64, traffic: Arc<Traffic>) -> Self {
         let (more, closed) = (Notify::new(), Notify::new());
-        let (heard, came) = (AtomicBool::new(true), AtomicU64::new(0));
-        Self { write, backlog: Mutex::default(), more, closed, run, heard, came }
+        let (heard, came, word) = (AtomicBool::new(true), AtomicU64::new(0), AtomicU64::new(0));
+        Self { write, backlog: Mutex::default(), more, closed, run, heard, came, word, traffic }
     }
 
     /// Sends one packet with this body, or drops it if too much waits already.
-    fn send(&self, body: &[u8]) {
+    fn send(&self, kind: Kind, body: &[u8]) {
+        self.traffic.sent.fetch_add(body.len() as u64, Ordering::Relaxed);
         let mut packet = Vec::with_capacity(HEADER_BYTES + body.len());
-        packet.extend_from_slice(&(body.len() as u32).to_le_bytes());
+        packet.extend_from_slice(&kind.marked(body.len()).to_le_bytes());
         packet.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
         packet.extend_from_slice(body);
         let mut backlog = lock(&self.backlog);
@@ -611,14 +604,29 @@ impl Link {
     }
 
     /// Says now and then that this node is there; ends with the reason when nothing came from the peer for so long.
-    async fn keep_alive(&self, patience: Patience) -> String {
+    async fn keep_alive(&self, patience: Patience, clock: Clock) -> String {
         let mut silent = 0;
         while patience.step * silent < patience.silence {
             tokio::time::sleep(patience.step).await;
-            self.send(&[]);
+            if self.word.load(Ordering::Relaxed) == 0 {
+                let now = clock.real();
+                self.word.store(now, Ordering::Relaxed);
+                self.send(Kind::Word, &now.to_le_bytes());
+            } else {
+                self.send(Kind::Frames, &[]);
+            }
             silent = if self.heard.swap(false, Ordering::Relaxed) { 0 } else { silent + 1 };
         }
         format!("nothing came from the peer for {:?}", patience.silence)
+    }
+
+    /// The word that was sent has come back; another one never left.
+    fn came_back(&self, word: &[u8], clock: Clock) {
+        let left = self.word.load(Ordering::Relaxed);
+        if left != 0 && word == left.to_le_bytes() {
+            self.word.store(0, Ordering::Relaxed);
+            self.traffic.round_trips.observe(Duration::from_nanos(clock.real().saturating_sub(left)));
+        }
     }
 
     /// Writes the backlog whenever there is one; ends with the reason.
@@ -643,20 +651,6 @@ impl Link {
     }
 }
 
-/// Connects to the first address of a name that answers within `patience` each. (How long a name is looked up is the
-/// system's affair: with a dead server on its list it takes many seconds, and yet succeeds.)
-async fn connect(name: &str, patience: Duration) -> std::io::Result<TcpStream> {
-    let mut failed = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
-    for address in tokio::net::lookup_host(name).await? {
-        match tokio::time::timeout(patience, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => failed = error,
-            Err(_) => failed = std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time"),
-        }
-    }
-    Err(failed)
-}
-
 fn crowded() -> Mistake {
     Mistake::new(
         MistakeKind::Crowded,
@@ -667,16 +661,21 @@ fn crowded() -> Mistake {
 }
 
 /// Cuts one whole packet off the front of `buffer`.
-fn take_packet(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
+fn take_packet(buffer: &mut BytesMut) -> Result<Option<(Kind, Bytes)>, String> {
     if buffer.len() < HEADER_BYTES {
         buffer.reserve(HEADER_BYTES);
         return Ok(None);
     }
-    let len = u32::from_le_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]) as usize;
+    let (kind, len) = Kind::read(u32::from_le_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]));
     let crc = u32::from_le_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]);
     if len > PACKET_MAX {
         return Err(format!(
             "a packet claims {len} bytes, more than the {PACKET_MAX} allowed; run the same release on all nodes"
+        ));
+    }
+    if kind != Kind::Frames && len != WORD_BYTES {
+        return Err(format!(
+            "a word has {WORD_BYTES} bytes, and not {len}; run the same release on all nodes"
         ));
     }
     if buffer.len() < HEADER_BYTES + len {
@@ -690,7 +689,7 @@ fn take_packet(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
     if crc32c::crc32c(&body) != crc {
         return Err("a packet's checksum does not hold; look for what changes bytes on the way".into());
     }
-    Ok(Some(body))
+    Ok(Some((kind, body)))
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ const DISCOVERY: &str = "there is no discovery: name all members with --initial-
 const AUTH: &str = "there are no users in this release";
 const V2: &str = "only version 3 of etcd's interface is served";
 const PROXY: &str = "this is a member and no proxy: point clients at the members themselves";
-const HOSTS: &str = "hosts and origins are not filtered here: put a proxy in front that does";
+const HOSTS: &str = "hosts are not filtered here: put a proxy in front that does";
 const OWN_LOG: &str = "the log goes to standard error in a form of its own";
 const ONE_DIR: &str = "the journal lies in the data directory: mount the faster disk at --data-dir. A log of etcd that lies elsewhere is taken over through a \
      symbolic link to it, member/wal in the data directory, once this flag is left out";
@@ -105,7 +105,7 @@ const FLAGS: &[Flag] = &[
     value("grpc-keepalive-timeout", Quiet),
     switch("socket-reuse-port", Only(OFF, "two nodes must not share a port")),
     switch("socket-reuse-address", Quiet),
-    value("cors", Only(&["*"], HOSTS)),
+    value("cors", Taken),
     value("host-whitelist", Only(&["*"], HOSTS)),
     switch("enable-v2", Only(OFF, V2)),
     value("experimental-enable-v2v3", Only(NONE, V2)),

@@ -35,6 +35,7 @@ Members:
   --advertise-client-urls URL[,URL...]   what clients are told; required beside --listen-client-urls
   --initial-advertise-peer-urls URL      what the other members are told [default: http://localhost:2380]
   --initial-cluster NAME=URL[,...]       all members with their peer URLs [default: this one alone]
+                                         (a peer URL may be unix://FILE: a socket in the file system)
   --initial-cluster-token TOKEN          tells clusters apart [default: etcd-cluster]
   --initial-cluster-state new|existing   begin a cluster, or join one that this member was added to [default: new]
   --heartbeat-interval MS                [default: 100]

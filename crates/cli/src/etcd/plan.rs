@@ -10,16 +10,14 @@ use crate::serve::Lines;
 use crate::serve::join::Join;
 use crate::serve::settings::{LOG, Settings};
 use quorate_base::NodeId;
-use quorate_gateway_etcd::Limits;
-use quorate_server::{AutoCompaction, Peer, ServerConfig, Starter, Upkeep, datadir, etcddir};
+use quorate_gateway_etcd::{Limits, Origins};
+use quorate_server::{AutoCompaction, Peer, ServerConfig, Starter, UNIX, Upkeep, datadir, etcddir, peer_url};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const CLIENTS: &str = "http://localhost:2379";
-/// How etcd writes where a socket in the file system is.
-const UNIX: &str = "unix://";
 const PEERS: &str = "http://localhost:2380";
 /// The longest election timeout, as with etcd.
 const MILLIS_MAX: u64 = 50_000;
@@ -29,7 +27,7 @@ const NO_TLS: &str = "there is no TLS in this release: use http:// on a network 
 pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
     let name = given.get("name").unwrap_or("default").to_string();
     let data = given.get("data-dir").map_or_else(|| format!("{name}.etcd").into(), PathBuf::from);
-    let Listening { peers: peers_listen, clients: mut listen, files } = listening(given)?;
+    let Listening { peers: peers_listen, peer_files, clients: mut listen, files } = listening(given)?;
     must_advertise(given)?;
     let mut advertised = urls(given, "advertise-client-urls", CLIENTS)?;
     if advertised.is_empty() {
@@ -58,6 +56,7 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
         limits: limits(given)?,
         slow: slow(given)?,
         sockets: files,
+        origins: origins(given)?,
         server: ServerConfig {
             data_lost: false,
             starter: Starter::Etcd,
@@ -72,6 +71,7 @@ pub(super) fn settings(given: &mut Given) -> Result<Settings, Problem> {
             etcd_advertise_also: advertised[1..].iter().map(|address| format!("http://{address}")).collect(),
             peer_listen: peers_listen[0],
             peer_also: peers_listen[1..].to_vec(),
+            peer_files,
             learners: BTreeSet::new(),
             joins: false,
             campaign_at_once: peers.len() == 1,
@@ -169,27 +169,27 @@ fn belong(given: &Given, settings: &mut Settings, me: Peer, others: Vec<String>)
 /// Where a member listens.
 struct Listening {
     peers: Vec<SocketAddr>,
+    /// Of sockets, for peers.
+    peer_files: Vec<PathBuf>,
     clients: Vec<SocketAddr>,
     /// Of sockets, for clients.
     files: Vec<PathBuf>,
 }
 
-/// The ports for peers, and those for clients; each once, and at least one of both. Clients may have files of sockets, too: where they
-/// have nothing else there is a port on loopback nevertheless, which is any that is free.
+/// The ports for peers, and those for clients; each once, and at least one of both. There may be files of sockets, too: where there is
+/// nothing else there is a port on loopback nevertheless, which is any that is free.
 fn listening(given: &Given) -> Result<Listening, Problem> {
-    let peers = sockets(given, &[("listen-peer-urls", PEERS)])?;
     let flags =
         [("listen-client-urls", CLIENTS), ("listen-client-http-urls", ""), ("listen-metrics-urls", "")];
-    let mut clients = sockets(given, &flags)?;
-    if clients.is_empty() {
-        clients.push(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    }
-    let texts = flags.iter().filter_map(|(flag, _)| given.get(flag));
-    let files = texts.flat_map(|text| text.split(',')).filter_map(|url| url.trim().strip_prefix(UNIX));
-    Ok(Listening { peers, clients, files: files.map(PathBuf::from).collect() })
+    let (peers, peer_files) = sockets(given, &[("listen-peer-urls", PEERS)])?;
+    let (clients, files) = sockets(given, &flags)?;
+    Ok(Listening { peers, peer_files, clients, files })
 }
 
-fn sockets(given: &Given, flags: &[(&str, &str)]) -> Result<Vec<SocketAddr>, Problem> {
+fn sockets(given: &Given, flags: &[(&str, &str)]) -> Result<(Vec<SocketAddr>, Vec<PathBuf>), Problem> {
+    let texts = flags.iter().filter_map(|(flag, _)| given.get(flag));
+    let files = texts.flat_map(|text| text.split(',')).filter_map(|url| url.trim().strip_prefix(UNIX));
+    let files = files.map(PathBuf::from).collect();
     let mut all = Vec::new();
     for (flag, default) in flags {
         for url in urls(given, flag, default)? {
@@ -200,10 +200,13 @@ fn sockets(given: &Given, flags: &[(&str, &str)]) -> Result<Vec<SocketAddr>, Pro
             }
         }
     }
-    Ok(all)
+    if all.is_empty() {
+        all.push(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    }
+    Ok((all, files))
 }
 
-/// Names with `host:port`, in the order of the addresses: that of the ids.
+/// Names with `host:port` or `unix://FILE`, in the order of the addresses: that of the ids.
 fn members(given: &Given, name: &str, address: &str) -> Result<BTreeMap<String, String>, Problem> {
     let Some(text) = given.get("initial-cluster").filter(|text| !text.is_empty()) else {
         return Ok([(name.to_string(), address.to_string())].into());
@@ -213,7 +216,7 @@ fn members(given: &Given, name: &str, address: &str) -> Result<BTreeMap<String, 
         let Some((name, url)) = item.split_once('=') else {
             return Err(usage(
                 format!("--initial-cluster has {item:?}"),
-                "write NAME=http://HOST:PORT, separated by commas",
+                "write NAME=http://HOST:PORT (or NAME=unix://FILE), separated by commas",
             ));
         };
         if members.insert(name.trim().to_string(), parse("initial-cluster", url.trim())?).is_some() {
@@ -225,7 +228,7 @@ fn members(given: &Given, name: &str, address: &str) -> Result<BTreeMap<String, 
     }
     if members.get(name).map(String::as_str) != Some(address) {
         return Err(usage(
-            format!("--initial-cluster must include {name}=http://{address}"),
+            format!("--initial-cluster must include {name}={}", peer_url(address)),
             "it has this node by its --name and its --initial-advertise-peer-urls",
         ));
     }
@@ -268,9 +271,14 @@ fn urls(given: &Given, flag: &str, default: &str) -> Result<Vec<String>, Problem
     }
 }
 
-/// Whether clients are meant to connect to a file.
+/// Whether a file is told where ports are asked for: one to listen on has its own place, and members tell clients of ports alone.
 fn is_file(flag: &str, url: &str) -> bool {
-    (flag.contains("client") || flag.contains("metrics")) && url.trim().starts_with(UNIX)
+    !is_peers(flag) && url.trim().starts_with(UNIX)
+}
+
+/// Whether a flag says where peers are.
+fn is_peers(flag: &str) -> bool {
+    ["initial-advertise-peer-urls", "initial-cluster"].contains(&flag)
 }
 
 fn one(given: &Given, flag: &str) -> Result<String, Problem> {
@@ -280,10 +288,13 @@ fn one(given: &Given, flag: &str) -> Result<String, Problem> {
     }
 }
 
-/// `host:port` of an `http` URL.
+/// `host:port` of an `http` URL; a `unix` one of a peer stays as it is.
 fn parse(flag: &str, url: &str) -> Result<String, Problem> {
     if url.starts_with("https://") {
         return Err(usage(format!("--{flag} has {url}"), NO_TLS));
+    }
+    if is_peers(flag) && url.strip_prefix(UNIX).is_some_and(|file| !file.is_empty()) {
+        return Ok(url.trim_end_matches('/').to_string());
     }
     let rest = url.strip_prefix("http://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
     let whole = |rest: &&str| {
@@ -332,6 +343,24 @@ fn quota(given: &Given) -> Result<u64, Problem> {
             "it is a number of bytes; 0 for no bound",
         )
     })
+}
+
+/// Which web pages may call: as with etcd all, unless some are listed.
+fn origins(given: &Given) -> Result<Origins, Problem> {
+    let all: Vec<&str> = given.get("cors").unwrap_or_default().split(',').map(str::trim).collect();
+    let all: Vec<&str> = all.into_iter().filter(|one| !one.is_empty()).collect();
+    if all.is_empty() || all.contains(&"*") {
+        return Ok(Origins::All);
+    }
+    let host =
+        |one: &str| one.strip_prefix("http://").or_else(|| one.strip_prefix("https://")).map(str::to_string);
+    match all.iter().find(|one| host(one).is_none_or(|host| host.is_empty() || host.contains(['/', '*']))) {
+        Some(wrong) => Err(usage(
+            format!("--cors has {wrong:?}"),
+            "write origins as browsers do, separated by commas: https://HOST or http://HOST:PORT; * is all of them",
+        )),
+        None => Ok(Origins::These(all.into_iter().map(str::to_string).collect())),
+    }
 }
 
 /// From how long on a request is told in the log; etcd's default is 300 ms.
@@ -521,6 +550,21 @@ mod tests {
         assert_eq!(alone.data, PathBuf::from("default.etcd"));
     }
 
+    /// Claim: peers may be at sockets in the file system, with a path or with one that looks like a host and a port.
+    #[test]
+    fn peers_may_be_at_files() {
+        let s = planned(&[
+            "--listen-peer-urls=unix://localhost:m1,unix:///run/m1.sock",
+            "--initial-advertise-peer-urls=unix://localhost:m1",
+            "--initial-cluster=default=unix://localhost:m1,b=unix:///run/m2.sock",
+        ]);
+        let s = s.unwrap().server;
+        assert_eq!(s.peer_files, [PathBuf::from("localhost:m1"), PathBuf::from("/run/m1.sock")]);
+        assert_eq!((s.peer_listen, s.insecure), (SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), false));
+        let addresses: Vec<&str> = s.peers.iter().map(|peer| peer.address.as_str()).collect();
+        assert_eq!(addresses, ["unix:///run/m2.sock", "unix://localhost:m1"]);
+    }
+
     #[test]
     fn each_flag_sets_what_it_says_and_mistakes_are_named() {
         let s = planned(&[
@@ -553,6 +597,9 @@ mod tests {
         let any = any.unwrap().server;
         assert_ne!(any.etcd_listen.port(), 0);
         assert_eq!(any.etcd_advertise, format!("http://{}", any.etcd_listen));
+        assert_eq!(planned(&[]).unwrap().origins, Origins::All);
+        let listed = planned(&["--cors=http://a.test:8080, https://b.test"]).unwrap().origins;
+        assert_eq!(listed, Origins::These(vec!["http://a.test:8080".into(), "https://b.test".into()]));
         let kept = |mode: &str, kept: &str| {
             let (mode, kept) =
                 (format!("--auto-compaction-mode={mode}"), format!("--auto-compaction-retention={kept}"));
@@ -570,9 +617,11 @@ mod tests {
         assert_eq!(slow, Some(Duration::from_micros(1)));
         for (args, says) in [
             (&["--listen-client-urls=https://127.0.0.1:2379"][..], "https://127.0.0.1:2379"),
-            (&["--listen-peer-urls=unix://x"], "unix://x"),
+            (&["--initial-advertise-peer-urls=unix://"], "--initial-advertise-peer-urls has"),
+            (&["--listen-peer-urls=unixs://x"], "unixs://x"),
             (&["--listen-client-urls=http://10.0.0.1:2379"], "--advertise-client-urls is required"),
             (&["--listen-peer-urls=http://host:2380"], "no address to listen on"),
+            (&["--cors=https://a.test/page"], "--cors has \"https://a.test/page\""),
             (&["--listen-peer-urls=,"], "--listen-peer-urls names no address"),
             (&["--advertise-client-urls=http://:2379"], "--advertise-client-urls has"),
             (&["--election-timeout=50001"], "--election-timeout=50001 makes no sense"),

@@ -9,9 +9,10 @@ use super::settings::Settings;
 use crate::probe::{self, MemberInfo};
 use crate::report::{Exit, Problem};
 use quorate_base::NodeId;
-use quorate_server::{Peer, Starter, datadir, in_its_place};
+use quorate_server::{Peer, Starter, UNIX, datadir, in_its_place, peer_url};
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -135,9 +136,19 @@ fn ask_peers(peers: &[String]) -> Result<(u64, Vec<MemberInfo>), Problem> {
 
 fn ask_peer(peer: &str) -> Result<(u64, Vec<MemberInfo>), String> {
     let fail = |error: std::io::Error| error.to_string();
+    if let Some(file) = peer.strip_prefix(UNIX) {
+        let stream = UnixStream::connect(file).map_err(fail)?;
+        stream.set_read_timeout(Some(2 * PATIENCE)).map_err(fail)?;
+        return ask_over(stream, "localhost");
+    }
     let address = peer.to_socket_addrs().map_err(fail)?.next().ok_or("it has no address")?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(fail)?;
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(fail)?;
     stream.set_read_timeout(Some(2 * PATIENCE)).map_err(fail)?;
+    ask_over(stream, peer)
+}
+
+fn ask_over(mut stream: impl Read + Write, peer: &str) -> Result<(u64, Vec<MemberInfo>), String> {
+    let fail = |error: std::io::Error| error.to_string();
     let request = format!("GET /members HTTP/1.1\r\nHost: {peer}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(fail)?;
     let mut page = Vec::new();
@@ -193,9 +204,10 @@ fn find(members: &[MemberInfo], join: &Join, starter: Starter, data_lost: bool) 
                 known.join(", ")
             ),
             format!(
-                "add it first: `quorate node add {}`, or `etcdctl member add NAME --peer-urls=http://{}`; \
+                "add it first: `quorate node add {}`, or `etcdctl member add NAME --peer-urls={}`; \
                  --advertise-peer says where the others reach this node",
-                join.peer, join.peer
+                join.peer,
+                peer_url(&join.peer)
             ),
         ));
     };
@@ -219,7 +231,7 @@ fn find(members: &[MemberInfo], join: &Join, starter: Starter, data_lost: bool) 
     ))
 }
 
-/// `host:port` of a URL.
+/// `host:port` of a URL, or `unix://FILE`.
 fn address(url: &str) -> String {
     url.trim_start_matches("http://").trim_end_matches('/').to_string()
 }

@@ -4,9 +4,9 @@
 use quorate_gateway_etcd::Counters;
 use quorate_node::lane::Stand;
 use quorate_node::watch::Counts;
-use quorate_server::Facts;
+use quorate_server::{Facts, Traffic};
 use std::fmt::{Display, Write as _};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The page; `tables` is what the DynamoDB door counts, where there is one.
 pub(crate) fn page(
@@ -20,7 +20,7 @@ pub(crate) fn page(
     if let Some(counters) = tables {
         dynamo(&mut page, counters);
     }
-    server(&mut page, facts);
+    server(&mut page, facts, counters);
     space(&mut page, facts, counters);
     watches(&mut page, &facts.watches);
     identity(&mut page, facts, version);
@@ -70,7 +70,7 @@ fn dynamo(page: &mut Page, counters: &quorate_gateway_dynamo::Counters) {
     page.counter("quorate_dynamo_turned_away_total", help, counters.turned_away.load(Ordering::Relaxed));
 }
 
-fn server(page: &mut Page, facts: &Facts) {
+fn server(page: &mut Page, facts: &Facts, counters: &Counters) {
     let lane = &facts.lane;
     page.gauge("etcd_server_has_leader", "Whether the node knows a leader.", u8::from(lane.has_leader));
     page.gauge("etcd_server_is_leader", "Whether the node leads.", u8::from(lane.leads));
@@ -121,6 +121,9 @@ fn server(page: &mut Page, facts: &Facts) {
     let name = "etcd_disk_backend_commit_duration_seconds";
     page.title(name, "histogram", "How long checkpoints of the state take.");
     facts.checkpoint.write(&mut page.0, name, "");
+    let name = "etcd_disk_backend_snapshot_duration_seconds";
+    page.title(name, "histogram", "How long snapshots take that clients save.");
+    counters.snapshots.0.write(&mut page.0, name, "");
     let help = "Bytes of entries that were appended to the journal.";
     page.counter("etcd_disk_wal_write_bytes_total", help, facts.appended);
 }
@@ -209,11 +212,42 @@ fn network(page: &mut Page, facts: &Facts, counters: &Counters) {
     let (received, sent) = (counters.received.load(Ordering::Relaxed), counters.sent.load(Ordering::Relaxed));
     page.counter("etcd_network_client_grpc_received_bytes_total", "Bytes read from clients.", received);
     page.counter("etcd_network_client_grpc_sent_bytes_total", "Bytes written to clients.", sent);
-    let peers = facts.peers;
-    page.counter("etcd_network_peer_received_bytes_total", "Bytes read from peers.", peers.received);
-    page.counter("etcd_network_peer_sent_bytes_total", "Bytes of packets sent to peers.", peers.sent);
-    let help = "Packets to peers for which there was no connection.";
-    page.counter("etcd_network_peer_sent_failures_total", help, peers.dropped);
+    peers(page, facts);
+}
+
+/// One of the figures of a peer.
+type Figure = fn(&Traffic) -> &AtomicU64;
+
+fn peers(page: &mut Page, facts: &Facts) {
+    let figures: [(&str, &str, &str, Figure); 4] = [
+        ("etcd_network_peer_sent_bytes_total", "To", "Bytes of packets sent to peers.", |of| &of.sent),
+        ("etcd_network_peer_received_bytes_total", "From", "Bytes read from peers.", |of| &of.received),
+        (
+            "etcd_network_peer_sent_failures_total",
+            "To",
+            "Packets to peers for which there was no connection.",
+            |of| &of.dropped,
+        ),
+        ("etcd_network_disconnected_peers_total", "Remote", "Connections to peers that were lost.", |of| {
+            &of.lost
+        }),
+    ];
+    for (name, label, help, of) in figures {
+        let local = match label {
+            "Remote" => format!("Local=\"{:x}\",", facts.node.get()),
+            _ => String::new(),
+        };
+        page.title(name, "counter", help);
+        for (peer, traffic) in &facts.peers {
+            let count = of(traffic).load(Ordering::Relaxed);
+            let _ = writeln!(page.0, "{name}{{{local}{label}=\"{:x}\"}} {count}", peer.get());
+        }
+    }
+    let name = "etcd_network_peer_round_trip_time_seconds";
+    page.title(name, "histogram", "How long a word takes to a peer and back, through both processes.");
+    for (peer, traffic) in &facts.peers {
+        traffic.round_trips.write(&mut page.0, name, &format!("To=\"{:x}\"", peer.get()));
+    }
 }
 
 /// What the system knows of the process; where it does not say, the lines are left out.
@@ -243,9 +277,12 @@ fn process(page: &mut Page) {
         page.gauge("process_resident_memory_bytes", "Bytes of memory.", resident);
     }
     if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
-        page.gauge("process_open_fds", "Open files.", open.count());
+        let open = open.count();
+        page.gauge("process_open_fds", "Open files.", open);
+        page.gauge("os_fd_used", "Open files, under etcd's own name.", open);
     }
     if let Some(most) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
         page.gauge("process_max_fds", "Files that may be open.", most);
+        page.gauge("os_fd_limit", "Files that may be open, under etcd's own name.", most);
     }
 }

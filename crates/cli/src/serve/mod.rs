@@ -13,7 +13,6 @@ mod logs;
 mod metrics;
 mod notify;
 pub(crate) mod settings;
-mod sockets;
 
 pub(crate) use logs::{Lines, start_logging};
 
@@ -22,11 +21,10 @@ use crate::up::plan::cluster_in;
 use logs::log_filter;
 use quorate_gateway_etcd::{Counters, Slow};
 use quorate_node::api::{Body, Door, Failure, Request};
-use quorate_server::{DoorStart, Ready, ServeDoor, Starter};
+use quorate_server::{DoorStart, Ready, ServeDoor, Sockets, Starter};
 use quorate_wire::kv::Range;
 use serde::{Deserialize, Serialize};
 use settings::{Flags, Settings};
-use sockets::Sockets;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -164,13 +162,14 @@ fn serve(settings: Settings, json: bool, exit_with_stdin: bool) -> Result<(), Pr
     }
     let keys = settings.dynamo_keys.as_deref().map(keys).transpose()?.map(Arc::new);
     let (version, slow) = (settings.server.reported_version.clone(), settings.slow);
-    let sockets = Sockets::bind(&settings.sockets)?;
+    let sockets = Sockets::bind(&settings.sockets, "--listen-client-urls")?;
     let listening = sockets.listeners.clone();
     let options = quorate_gateway_etcd::Options {
         version,
         etcd: settings.server.starter == Starter::Etcd,
         limits: settings.limits,
         sockets: listening,
+        origins: settings.origins,
         counters: Arc::new(Counters { slow: Slow::beyond(slow), ..Counters::default() }),
         ..Default::default()
     };

@@ -3,7 +3,7 @@
 use super::join::Join;
 use crate::report::{Exit, Problem};
 use quorate_base::NodeId;
-use quorate_gateway_etcd::Limits;
+use quorate_gateway_etcd::{Limits, Origins};
 use quorate_server::{AutoCompaction, Peer, ServerConfig, Starter, Upkeep};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -242,6 +242,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// Files of sockets where they connect as well.
     pub(crate) sockets: Vec<PathBuf>,
+    /// Which web pages may call there.
+    pub(crate) origins: Origins,
     /// From how long on a request of theirs is told in the log, if any is.
     pub(crate) slow: Option<Duration>,
     /// All the rest.
@@ -325,6 +327,7 @@ impl Settings {
                 dynamo_listen: flags.dynamo.or(file.listen.dynamo),
                 peer_listen: peer,
                 peer_also: Vec::new(),
+                peer_files: Vec::new(),
                 peers,
                 learners: BTreeSet::new(),
                 joins: false,
@@ -354,6 +357,7 @@ impl Settings {
             limits: Limits::default(),
             slow: None,
             sockets: Vec::new(),
+            origins: Origins::Own,
             cluster,
         })
     }

@@ -17,6 +17,10 @@ const FREELIST_AT: u64 = 2;
 /// A branch has no fewer children before it is full: bbolt cannot delete below one that has a single child, and the last of a full one
 /// goes to the next.
 const CHILDREN_MIN: usize = 3;
+/// Nor has a leaf fewer pairs, as with bbolt: pairs that are each a little longer than a page would leave most of every second page empty.
+const PAIRS_MIN: usize = 2;
+/// The root of a bucket that has no page.
+pub(super) const NOWHERE: u64 = 0;
 /// How many bytes are given on at once.
 const PIECE: usize = 64 << 10;
 
@@ -94,13 +98,19 @@ impl<'t, 'o> Pages<'t, 'o> {
         if (self.take)(std::mem::take(&mut self.held).into()) { Ok(()) } else { Err(Unwanted) }
     }
 
-    /// Writes the root bucket, of buckets with these roots, and ends.
+    /// Writes the root bucket, of buckets with these roots, and ends. An empty one has none: it stands in the root bucket itself, as a
+    /// page that has a head alone.
     pub(super) fn end(mut self, mut buckets: Vec<(&str, u64)>) -> Result<Layout, Unwanted> {
         buckets.sort_unstable();
         let mut tree = Tree::new();
         for (name, root) in buckets {
             let mut value = root.to_le_bytes().to_vec();
             value.extend(0_u64.to_le_bytes());
+            if root == NOWHERE {
+                value.extend(0_u64.to_le_bytes());
+                value.extend(LEAF.to_le_bytes());
+                value.resize(value.len() + size_of::<u16>() + size_of::<u32>(), 0);
+            }
             tree.put(&mut self, 0, name.as_bytes(), &Value::Pair(BUCKET, &value))?;
         }
         let root = tree.end(&mut self)?;
@@ -180,7 +190,7 @@ impl Tree {
             self.levels.push(Node::default());
         }
         let node = &mut self.levels[level];
-        let least = if level == 0 { 1 } else { CHILDREN_MIN };
+        let least = if level == 0 { PAIRS_MIN } else { CHILDREN_MIN };
         if node.elements.len() >= least && node.size() + ELEMENT + key.len() + value.len() > PAGE {
             // A branch keeps its last child for the next page, so that none has but one.
             let kept = if level == 0 { Node::default() } else { node.without_last() };

@@ -10,7 +10,7 @@
 //! numbers, fences, tables. A restore by this program has all of that again. Members are left out: whoever restores it names new
 //! ones. So is the cluster's version: the new cluster settles its own, and an earlier release would refuse a later one.
 
-use super::pages::{Layout, Pages, Take, Tree, Unwanted};
+use super::pages::{Layout, NOWHERE, Pages, Take, Tree, Unwanted};
 use super::sorted::{Merged, Place, Sorted, Sorter};
 use super::{AlarmMember, BESIDE, HEADER_KEY, Lease, Pair};
 use crate::room::Spare;
@@ -114,6 +114,10 @@ impl Snapshot<'_> {
             ("members_removed", vec![]),
             ("meta", self.meta()),
         ] {
+            if pairs.is_empty() {
+                roots.push((name, NOWHERE));
+                continue;
+            }
             let mut tree = Tree::new();
             for (key, value) in pairs {
                 tree.add(&mut pages, &key, &value)?;

@@ -1,5 +1,6 @@
 //! The members of etcd's cluster, as its store and its log tell of them.
 
+use crate::sockets::UNIX;
 use prost::Message;
 use quorate_base::NodeId;
 use quorate_protocol::raft::Membership;
@@ -134,8 +135,11 @@ impl Members {
             }
             let urls = |urls: &Option<Vec<String>>| urls.clone().unwrap_or_default();
             let (peer_urls, client_urls) = (urls(&member.peer_urls), urls(&member.client_urls));
-            if let Some(url) = peer_urls.iter().find(|url| !url.starts_with("http://")) {
-                return Err(format!("the member {id:x} is reached at {url}, and only http:// is known here"));
+            let known = |url: &&String| url.starts_with("http://") || url.starts_with(UNIX);
+            if let Some(url) = peer_urls.iter().find(|url| !known(url)) {
+                return Err(format!(
+                    "the member {id:x} is reached at {url}, and only http:// and {UNIX} are known here"
+                ));
             }
             if peer_urls.is_empty() {
                 return Err(format!("the member {id:x} has no peer URL"));

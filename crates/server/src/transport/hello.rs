@@ -6,8 +6,7 @@ use crate::began::Began;
 use crate::mistakes::{Mistake, MistakeKind};
 use bytes::Buf;
 use quorate_base::NodeId;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The first bytes of a connection.
 pub(super) const MAGIC: [u8; 8] = *b"QRTpeer\0";
@@ -195,7 +194,7 @@ pub(super) enum Greeting {
 }
 
 /// Reads the answer to a greeting.
-pub(super) async fn read_hello(stream: &mut TcpStream) -> Result<Hello, Mistake> {
+pub(super) async fn read_hello(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello, Mistake> {
     match read_first(stream).await? {
         Greeting::Hello(hello) => Ok(hello),
         Greeting::Members(_) => Err(no_peer()),
@@ -203,7 +202,7 @@ pub(super) async fn read_hello(stream: &mut TcpStream) -> Result<Hello, Mistake>
 }
 
 /// Reads what somebody says first who connects.
-pub(super) async fn read_first(stream: &mut TcpStream) -> Result<Greeting, Mistake> {
+pub(super) async fn read_first(stream: &mut (impl AsyncRead + Unpin)) -> Result<Greeting, Mistake> {
     let mut bytes = [0; HELLO_BYTES];
     read_greeting(stream, &mut bytes).await?;
     if bytes.starts_with(ASKED) {
@@ -231,7 +230,7 @@ pub(super) fn read_farewell(bytes: &[u8]) -> Option<Result<Hello, Mistake>> {
     Some(read())
 }
 
-async fn read_greeting(stream: &mut TcpStream, into: &mut [u8]) -> Result<(), Mistake> {
+async fn read_greeting(stream: &mut (impl AsyncRead + Unpin), into: &mut [u8]) -> Result<(), Mistake> {
     match tokio::time::timeout(HELLO_PATIENCE, stream.read_exact(into)).await {
         Err(_) => Err(Mistake::new(
             MistakeKind::Silent,

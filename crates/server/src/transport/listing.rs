@@ -4,12 +4,12 @@
 //! so that a member that was just added finds itself in it. Nothing else is served over HTTP there.
 
 use super::Transport;
+use super::stream::{Reading, Stream};
 use quorate_node::api::{Answer, Body, Failure, Member, Request};
 use quorate_node::lane::Event;
 use std::fmt::Write as _;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt;
 
 /// What such a request begins with; the rest of it, up to a bound, is not looked at.
 pub(super) const ASKED: &[u8] = b"GET /members ";
@@ -18,9 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Transport {
     /// Answers; `first` was read already.
-    pub(super) async fn list_members(&self, mut stream: TcpStream, first: Vec<u8>) {
+    pub(super) async fn list_members(&self, mut stream: Stream, first: Vec<u8>) {
         let served = async {
-            read_head(&mut stream, first).await?;
+            read_head(&mut stream.read, first).await?;
             let (status, cluster, body) = match self.ask_members().await {
                 Some(members) => ("200 OK", self.cluster, json(&members)),
                 None => ("503 Service Unavailable", self.cluster, "{\"message\":\"no leader\"}".to_string()),
@@ -30,8 +30,7 @@ impl Transport {
                  Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
                 body.len()
             );
-            stream.write_all(page.as_bytes()).await?;
-            stream.shutdown().await
+            stream.write.write_all(page.as_bytes()).await
         };
         // Who asked and left, or is too slow, asks again.
         let _ = tokio::time::timeout(2 * PATIENCE, served).await;
@@ -50,7 +49,7 @@ impl Transport {
 }
 
 /// Reads to the end of the request's head.
-async fn read_head(stream: &mut TcpStream, mut head: Vec<u8>) -> std::io::Result<()> {
+async fn read_head(stream: &mut Reading, mut head: Vec<u8>) -> std::io::Result<()> {
     let mut buffer = [0; 512];
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         let read = stream.read(&mut buffer).await?;

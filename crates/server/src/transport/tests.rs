@@ -6,7 +6,9 @@ use super::hello::{HELLO_BYTES, MAGIC, MORE_BYTES};
 use super::*;
 use quorate_base::Index;
 use std::path::PathBuf;
-use tokio::net::TcpSocket;
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 #[test]
 fn packets_survive_any_cut_and_nothing_else_passes() {
@@ -18,7 +20,7 @@ fn packets_survive_any_cut_and_nothing_else_passes() {
         let mut buffer = BytesMut::from(&packet[..cut]);
         assert_eq!(take_packet(&mut buffer), Ok(None), "cut at {cut}");
         buffer.extend_from_slice(&packet[cut..]);
-        assert_eq!(take_packet(&mut buffer), Ok(Some(Bytes::from_static(b"frames"))));
+        assert_eq!(take_packet(&mut buffer), Ok(Some((Kind::Frames, Bytes::from_static(b"frames")))));
     }
     packet[9] ^= 1;
     assert!(take_packet(&mut BytesMut::from(&packet[..])).is_err());
@@ -283,15 +285,47 @@ async fn an_idle_connection_stays() {
     let mut node = Node::start(1, listen().await.0, 2, address);
     let mut stream = greet(&there).await;
     node.expect(&["up"]).await;
+    let mut first = true;
     for _ in 0..20 {
-        let mut empty = [1; HEADER_BYTES];
-        stream.read_exact(&mut empty).await.unwrap();
-        assert_eq!(empty, [0; HEADER_BYTES], "somebody is there, no more");
-        stream.write_all(&empty).await.unwrap();
+        let mut packet = [1; HEADER_BYTES];
+        stream.read_exact(&mut packet).await.unwrap();
+        let (kind, length) = Kind::read(u32::from_le_bytes([packet[0], packet[1], packet[2], packet[3]]));
+        let mut word = vec![0; length];
+        stream.read_exact(&mut word).await.unwrap();
+        // One is on its way and does not come back: then somebody is there, no more.
+        assert_eq!((kind, length), if first { (Kind::Word, 8) } else { (Kind::Frames, 0) });
+        first = false;
+        stream.write_all(&[0; HEADER_BYTES]).await.unwrap();
     }
     let mut events = Vec::new();
     node.inbox.take(&mut events);
     assert!(events.is_empty(), "{:?}", events.iter().map(name).collect::<Vec<_>>());
+}
+
+/// Claim: each of two nodes knows how long a word takes to the other and back, how much went over, and how often the connection was lost.
+#[tokio::test]
+async fn words_come_back() {
+    let (there, address) = listen().await;
+    let (here, back) = listen().await;
+    let (mut first, mut second) = (Node::start(1, here, 2, address), Node::start(2, there, 1, back));
+    first.expect(&["up"]).await;
+    second.expect(&["up"]).await;
+    for (node, peer) in [(&first, 2), (&second, 1)] {
+        let traffic = node.transport.traffic_of(NodeId(peer));
+        eventually("words come back", async || {
+            let mut page = String::new();
+            traffic.round_trips.write(&mut page, "h", "");
+            (!page.contains("h_count 0\n")).then_some(())
+        })
+        .await;
+        assert!(traffic.sent.load(Ordering::Relaxed) >= 8 && traffic.received.load(Ordering::Relaxed) >= 8);
+        assert_eq!(traffic.lost.load(Ordering::Relaxed), 0);
+    }
+    let link = lock(&first.transport.links)[&NodeId(2)].clone();
+    link.came_back(b"else", Clock::start());
+    link.closed.notify_one();
+    first.expect(&["down"]).await;
+    assert_eq!(first.transport.traffic()[0].1.lost.load(Ordering::Relaxed), 1);
 }
 
 /// Claim: a network that swallows all bytes of a connection, in one direction or both, and then lets new ones through, costs

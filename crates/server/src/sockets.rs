@@ -1,24 +1,28 @@
-//! Sockets in the file system, where clients connect beside the ports: etcd's `unix://` among `--listen-client-urls`.
+//! Sockets in the file system, which etcd's URLs call `unix://`: where clients connect beside the ports, and peers.
 //!
 //! A file that an earlier life has left is replaced; one behind which somebody answers is not.
 
-use crate::report::{Exit, Problem};
+use crate::error::{ServeError, ServeErrorKind};
 use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// What stands before the path of one.
+pub const UNIX: &str = "unix://";
+
 /// Those of one node; their files go with them.
 #[derive(Default)]
-pub(super) struct Sockets {
+pub struct Sockets {
     paths: Vec<PathBuf>,
-    pub(super) listeners: Vec<Arc<UnixListener>>,
+    /// One for each path, in their order.
+    pub listeners: Vec<Arc<UnixListener>>,
 }
 
 impl Sockets {
-    /// Makes them.
-    pub(super) fn bind(paths: &[PathBuf]) -> Result<Self, Problem> {
+    /// Makes them. An error names the flag that they come from.
+    pub fn bind(paths: &[PathBuf], flag: &str) -> Result<Self, ServeError> {
         let mut sockets = Self::default();
         for path in paths {
             let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
@@ -27,9 +31,11 @@ impl Sockets {
             }
             let listener = UnixListener::bind(path).map_err(|error| {
                 let taken = error.kind() == ErrorKind::AddrInUse;
-                let hint = "stop what uses it, or name another file, in a directory that there is, with --listen-client-urls";
-                let exit = if taken { Exit::PortTaken } else { Exit::Failed };
-                Problem::new(exit, format!("cannot listen on unix://{}: {error}", path.display()), hint)
+                let kind = if taken { ServeErrorKind::PortTaken } else { ServeErrorKind::Other };
+                let hint = format!(
+                    "stop what uses it, or name another file, in a directory that there is, with {flag}"
+                );
+                ServeError::new(kind, format!("cannot listen on {UNIX}{}: {error}", path.display()), &hint)
             })?;
             sockets.paths.push(path.clone());
             sockets.listeners.push(Arc::new(listener));
