@@ -7,7 +7,7 @@ use quorate_base::{
 };
 use quorate_protocol::Core;
 use quorate_protocol::raft::{
-    Boot, Config, Input, Membership, Message, Outbox, Raft, SnapshotId, SnapshotMeta,
+    Boot, Config, Input, Membership, Message, Outbox, ProposalId, Raft, SnapshotId, SnapshotMeta,
 };
 
 const SHARD: ShardId = ShardId(1);
@@ -218,4 +218,77 @@ fn what_is_kept_behind_a_snapshot_is_not_confirmed() {
     assert_eq!(One::confirmed(&said), [3]);
     one.hears(2, Message::Commit { term, commit: Index(5) });
     assert_eq!((one.raft.commit(), one.raft.last().index), (Index(3), Index(5)));
+}
+
+/// Claim: with a log that a snapshot replaces the configurations go that were in it, also those of entries behind the snapshot.
+#[test]
+fn a_snapshot_replaces_configurations_too() {
+    let mut boot = boot(3, 5);
+    let other = Membership::of_voters([1, 4, 5].map(NodeId));
+    boot.entries.push(Entry { id: id(1, 6), kind: EntryKind::Membership, data: other.encode() });
+    let membership = boot.base.membership.clone();
+    let mut one = One::new(config(), boot);
+    assert_eq!(*one.raft.membership(), other);
+    let meta = SnapshotMeta { id: id(2, 5), membership: membership.clone() };
+    let (term, snapshot, data) = (Term(2), SnapshotId(9), Bytes::from_static(b"state"));
+    one.hears(2, Message::SnapshotChunk { term, snapshot, meta, seq: 0, data, last: true });
+    one.takes(Input::Installed { base: Base { id: id(2, 5), membership } });
+    assert_eq!((one.raft.last(), one.raft.membership().encode()), (id(2, 5), boot_members()));
+}
+
+fn boot_members() -> Bytes {
+    boot(3, 0).base.membership
+}
+
+/// Claim: a yes to an earlier question, in an older term, is none to this one.
+#[test]
+fn a_late_pre_vote_counts_for_nothing() {
+    let mut one = One::new(config(), boot(3, 0));
+    let mut asked = Vec::new();
+    while asked.is_empty() {
+        one.now = one.now + Duration::from_millis(100);
+        asked = one.takes(Input::Tick);
+    }
+    let yes = |term| Message::Vote { term: Term(term), pre: true, granted: true, withheld: false };
+    assert_eq!(one.hears(2, yes(1)), []);
+    assert_eq!(one.raft.term(), Term(1));
+    one.hears(2, yes(2));
+    assert_eq!(one.raft.term(), Term(2));
+}
+
+/// Claim: the log goes as far as the machine has applied it, and no further, whatever is asked.
+#[test]
+fn what_is_not_applied_is_not_compacted() {
+    let mut one = One::new(Config { log_keep_bytes: 0, ..config() }, boot(3, 0));
+    one.hears(2, append(1, EntryId::ZERO, entries(1, 5), 5));
+    one.takes(Input::Applied { index: Index(3) });
+    one.takes(Input::Compact { upto: Index(5) });
+    assert_eq!(one.raft.base().index, Index(3));
+}
+
+/// Claim: a member that is removed, and has not heard so yet, is still told for a while.
+#[test]
+fn who_is_removed_is_told() {
+    let mut one = One::new(config(), boot(3, 0));
+    one.leads(1);
+    let term = one.raft.term();
+    let confirms = |one: &mut One| {
+        let matched = one.raft.last().index;
+        one.hears(2, Message::Appended { term, matched });
+        one.takes(Input::Applied { index: one.raft.commit() });
+    };
+    confirms(&mut one);
+    let target = Membership::of_voters([1, 2].map(NodeId));
+    one.takes(Input::ChangeMembership { id: ProposalId(1), target: target.clone() });
+    confirms(&mut one);
+    confirms(&mut one);
+    assert_eq!((one.raft.membership(), one.raft.commit()), (&target, one.raft.last().index));
+    one.now = one.now + config().heartbeat;
+    one.takes(Input::Tick);
+    one.now = one.now + config().heartbeat;
+    let lives = Message::HeartbeatResponse { term, round: 1, withheld: false, promised: false, asks: None };
+    let said = one.hears(3, lives);
+    let told =
+        |(to, message): &(NodeId, Message)| *to == NodeId(3) && matches!(message, Message::Append { .. });
+    assert!(said.iter().any(told), "{said:?}");
 }
