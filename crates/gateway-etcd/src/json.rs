@@ -139,12 +139,14 @@ impl Front {
             let first = rest.next().await?;
             self.called(as_grpc(call, &head.headers, Body::new(Requests { first, rest }))).await
         } else {
-            let message = match call.method.is_server_streaming() {
+            let input = call.method.input();
+            let message = if call.method.is_server_streaming() {
                 // Its client may wait for the answer before it ends what it says.
-                true => Values::new(body, call.method.input(), all.clone(), most).next().await?,
-                false => Some(framed(&call.method.input(), &all.whole(body, most).await?)?),
+                Values::new(body, input.clone(), all.clone(), most).next().await?
+            } else {
+                Some(framed(&input, &all.whole(body, most).await?)?)
             };
-            let message = message.map_or_else(|| framed(&call.method.input(), b""), Ok)?;
+            let message = message.map_or_else(|| framed(&input, b""), Ok)?;
             self.called(as_grpc(call, &head.headers, Full::new(message))).await
         }
         .into_parts();
