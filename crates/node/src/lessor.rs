@@ -444,6 +444,32 @@ mod tests {
         assert_eq!(lessor.renew(at(5000), 7), Renewal::Unknown);
     }
 
+    /// Claim: a keep-alive does not bring back a lease whose end is on its way through the log, whether anything else was on its way or not.
+    #[test]
+    fn a_lease_that_is_being_revoked_is_not_renewed() {
+        for ttl in [1, 2, 60] {
+            let mut lessor = Lessor::default();
+            lessor.promote(at(0));
+            lessor.granted(at(0), grant(1), ttl);
+            let end = ttl as u64 * 1000;
+            assert_eq!(ends(walk(&mut lessor, 0, end)), vec![(end, Wish::Revoke(vec![grant(1)]))]);
+            assert_eq!(lessor.renew(at(end), 1), Renewal::Wait);
+        }
+    }
+
+    /// Claim: a revocation that did not get into the log is wished for again a moment later.
+    #[test]
+    fn a_revocation_that_was_lost_comes_again() {
+        let mut lessor = Lessor::default();
+        lessor.promote(at(0));
+        lessor.granted(at(0), grant(1), 1);
+        assert_eq!(walk(&mut lessor, 0, 500), vec![]);
+        for end in [1000, 1500, 2000] {
+            assert_eq!(ends(walk(&mut lessor, end - 400, end)), vec![(end, Wish::Revoke(vec![grant(1)]))]);
+            lessor.not_revoked(at(end), &[grant(1)]);
+        }
+    }
+
     #[test]
     fn what_is_wished_for_names_the_grant() {
         let mut lessor = Lessor::default();
@@ -471,6 +497,42 @@ mod tests {
             ended,
             vec![(53_000, Wish::Revoke(vec![grant(2)])), (60_000, Wish::Revoke(vec![grant(1)]))]
         );
+    }
+
+    /// Claim: leases that come with a state while this node leads are counted as those that it had.
+    #[test]
+    fn leases_of_another_state_are_counted_too() {
+        let mut lessor = Lessor::default();
+        lessor.promote(at(0));
+        lessor.granted(at(0), grant(1), 2);
+        lessor.reset(at(1000), [(2, LeaseInfo { ttl: 2, remaining: 0, at: Index(1) })]);
+        assert_eq!(ends(walk(&mut lessor, 1000, 4000)), vec![(3000, Wish::Revoke(vec![grant(2)]))]);
+    }
+
+    /// Claim: where an earlier leader's log takes a checkpoint back, the lease has its whole time from then on.
+    #[test]
+    fn a_checkpoint_that_is_taken_back_late_ends_nothing() {
+        let mut lessor = Lessor::default();
+        lessor.reset(at(0), [(1, LeaseInfo { ttl: 10, remaining: 3, at: Index(1) })]);
+        lessor.promote(at(0));
+        assert_eq!(ends(walk(&mut lessor, 0, 2000)), vec![]);
+        lessor.checkpointed(at(2000), 1, 0);
+        assert_eq!(ends(walk(&mut lessor, 2000, 13_000)), vec![(12_000, Wish::Revoke(vec![grant(1)]))]);
+    }
+
+    /// Claim: a keep-alive is not confirmed while a checkpoint is on its way through the log, which would end the lease too early under the
+    /// next leader; and what a leader had on its way is nothing to it when it leads again.
+    #[test]
+    fn a_keep_alive_waits_for_a_checkpoint_that_is_on_its_way() {
+        let mut lessor = Lessor::default();
+        lessor.promote(at(0));
+        lessor.granted(at(0), grant(1), 100);
+        assert_eq!(walk(&mut lessor, 0, 50_000), vec![(50_000, Wish::Checkpoint(vec![(grant(1), 50)]))]);
+        assert_eq!(lessor.renew(at(50_000), 1), Renewal::Wait);
+        assert_eq!(lessor.due(at(50_000)), vec![Wish::Checkpoint(vec![(grant(1), 0)])]);
+        lessor.demote();
+        lessor.promote(at(51_000));
+        assert_eq!(lessor.renew(at(51_000), 1), Renewal::Granted(100));
     }
 
     /// The next leader counts from the moment it leads, which may be the one in which the checkpoint was taken.

@@ -85,10 +85,12 @@ fn told(said: &[WatchMessage]) -> Vec<Revision> {
     said.iter().flat_map(|m| &m.events).map(|e| e.kv.mod_revision).collect()
 }
 
-/// Every watch gets each event of its range once, in order, whole revisions, whatever the ring, the start and the pace, and
-/// whenever the history is read and comes back; and a promise that all is told up to a revision holds.
+/// Every watch gets each event of its range once, in order, whole revisions, whatever the ring, the start, the pace and the other watches of
+/// its stream, and whenever the history is read and comes back; and a promise that all is told up to a revision holds, be it asked for or
+/// due by the clock.
 #[test]
 fn watches_are_ordered_unique_reliable_and_atomic() {
+    let mut promises = [0; 2];
     for seed in 0..200 {
         let mut rng = Rng::new(seed);
         let mut past = Past { revision: 1, ..Past::default() };
@@ -96,32 +98,27 @@ fn watches_are_ordered_unique_reliable_and_atomic() {
         let keys = ["a", "b", "c", "d"];
         let mut streams: Vec<Watched> = Vec::new();
         let (mut wanted, mut caught) = (Vec::new(), Vec::new());
+        let mut now = Instant::ZERO;
         for _ in 0..rng.between(20, 120) {
             wanted.append(&mut lock(&hub).take_wanted());
-            match rng.below(9) {
-                0 => {
-                    let from = *rng.pick(&keys);
-                    let r = if rng.chance(1, 2) { range(from, "") } else { range(from, "d") };
-                    let r = if r.key == r.end { range("a", "\0") } else { r };
-                    let start = rng.between(0, past.revision as u64 + 3) as Revision;
-                    let mut stream = Hub::open_stream(&hub, Box::new(|| {}));
-                    stream.request(WatchRequest::Create(WatchCreate {
-                        range: r.clone(),
-                        start,
-                        ..WatchCreate::default()
-                    }));
-                    let first = if start == 0 { past.revision + 1 } else { start };
-                    streams.push(Watched { stream, range: r, first, got: Vec::new(), promised: Vec::new() });
+            let some = (!streams.is_empty()).then(|| rng.below(streams.len() as u64) as usize);
+            match (rng.below(10), some) {
+                (0, _) => {
+                    let at = some.filter(|_| rng.chance(1, 2)).unwrap_or_else(|| {
+                        let stream = Hub::open_stream(&hub, Box::new(|| {}));
+                        streams.push(Watched { stream, watches: Vec::new() });
+                        streams.len() - 1
+                    });
+                    streams[at].begin(&mut rng, &keys, past.revision);
                 }
-                1 if !wanted.is_empty() => caught.push(wanted.swap_remove(0).read()),
-                2 if !caught.is_empty() => lock(&hub).caught_up(caught.swap_remove(0)),
-                3 if !streams.is_empty() => {
-                    let at = rng.below(streams.len() as u64) as usize;
-                    streams[at].stream.request(WatchRequest::Progress);
-                }
-                4 if !streams.is_empty() => {
-                    let at = rng.below(streams.len() as u64) as usize;
-                    read(&mut streams[at], rng.below(4) as usize);
+                (1, _) if !wanted.is_empty() => caught.push(wanted.swap_remove(0).read()),
+                (2, _) if !caught.is_empty() => lock(&hub).caught_up(caught.swap_remove(0)),
+                (3, Some(at)) => streams[at].stream.request(WatchRequest::Progress),
+                (4, Some(at)) => streams[at].read(rng.below(4) as usize),
+                (5, Some(at)) => {
+                    now = now + Options::default().progress_every;
+                    lock(&hub).tick(now);
+                    streams[at].read(usize::MAX);
                 }
                 _ => {
                     past.revision += 1;
@@ -135,7 +132,12 @@ fn watches_are_ordered_unique_reliable_and_atomic() {
                         batch.push(event("a", past.revision, false));
                     }
                     past.events.extend(batch.clone());
-                    lock(&hub).publish(Arc::new(past.clone()), batch);
+                    // A snapshot brings it, at times.
+                    if rng.chance(1, 12) {
+                        lock(&hub).reset(Arc::new(past.clone()));
+                    } else {
+                        lock(&hub).publish(Arc::new(past.clone()), batch);
+                    }
                 }
             }
         }
@@ -145,12 +147,12 @@ fn watches_are_ordered_unique_reliable_and_atomic() {
         }
         let behind = (0..ROUNDS).all(|_| {
             for stream in &mut streams {
-                read(stream, usize::MAX);
+                stream.read(usize::MAX);
             }
             catch_up(&hub) > 0
         });
         assert!(!behind, "seed {seed}: history is wanted without end");
-        for Watched { range, first, got, promised, .. } in &streams {
+        for One { range, first, got, promised } in streams.iter().flat_map(|stream| &stream.watches) {
             let due: Vec<(Bytes, Revision)> = past
                 .events
                 .iter()
@@ -158,35 +160,69 @@ fn watches_are_ordered_unique_reliable_and_atomic() {
                 .map(|e| (e.kv.key.clone(), e.kv.mod_revision))
                 .collect();
             assert_eq!(*got, due, "seed {seed}: {range:?} from {first}");
-            for (revision, told) in promised {
-                let before = due.iter().filter(|(_, at)| at <= revision).count();
-                assert!(before <= *told, "seed {seed}: {told} of {before} told up to {revision}");
+            for &(by_clock, revision, told) in promised {
+                let before = due.iter().filter(|(_, at)| *at <= revision).count();
+                assert!(
+                    before <= told,
+                    "seed {seed}: {told} of {before} told up to {revision}, clock: {by_clock}"
+                );
+                promises[usize::from(by_clock)] += 1;
             }
         }
     }
+    assert!(promises.iter().all(|n| *n > 50), "{promises:?}");
 }
 
+/// A stream, and its watches by their numbers.
 struct Watched {
     stream: Box<dyn WatchStream>,
+    watches: Vec<One>,
+}
+
+struct One {
     range: KeyRange,
     first: Revision,
     got: Vec<(Bytes, Revision)>,
-    /// Revisions up to which all was said to be told, and how much had been told then.
-    promised: Vec<(Revision, usize)>,
+    /// Revisions up to which all was said to be told, whether by the clock, and how much had been told then.
+    promised: Vec<(bool, Revision, usize)>,
 }
 
-fn read(watched: &mut Watched, most: usize) {
-    for _ in 0..most {
-        let Some(message) = watched.stream.poll() else { return };
-        let last = watched.got.last().map_or(0, |(_, r)| *r);
-        assert!(
-            message.events.iter().all(|e| e.kv.mod_revision > last),
-            "a revision is never told in two messages"
-        );
-        if message.id < 0 {
-            watched.promised.push((message.revision, watched.got.len()));
+impl Watched {
+    fn begin(&mut self, rng: &mut Rng, keys: &[&str], newest: Revision) {
+        let from = *rng.pick(keys);
+        let r = if rng.chance(1, 2) { range(from, "") } else { range(from, "d") };
+        let r = if r.key == r.end { range("a", "\0") } else { r };
+        let start = rng.between(0, newest as u64 + 3) as Revision;
+        self.stream.request(WatchRequest::Create(WatchCreate {
+            range: r.clone(),
+            start,
+            progress_notify: rng.chance(1, 2),
+            ..WatchCreate::default()
+        }));
+        let first = if start == 0 { newest + 1 } else { start };
+        self.watches.push(One { range: r, first, got: Vec::new(), promised: Vec::new() });
+    }
+
+    fn read(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some(message) = self.stream.poll() else { return };
+            let Ok(id) = usize::try_from(message.id) else {
+                for one in &mut self.watches {
+                    one.promised.push((false, message.revision, one.got.len()));
+                }
+                continue;
+            };
+            let one = &mut self.watches[id];
+            let last = one.got.last().map_or(0, |(_, r)| *r);
+            assert!(
+                message.events.iter().all(|e| e.kv.mod_revision > last),
+                "a revision is never told in two messages"
+            );
+            if message.events.is_empty() && !message.created {
+                one.promised.push((true, message.revision, one.got.len()));
+            }
+            one.got.extend(message.events.into_iter().map(|e| (e.kv.key, e.kv.mod_revision)));
         }
-        watched.got.extend(message.events.into_iter().map(|e| (e.kv.key, e.kv.mod_revision)));
     }
 }
 
@@ -488,6 +524,23 @@ fn after_a_snapshot_a_synced_watch_goes_back_to_the_history() {
     assert_eq!(told(&all(&hub, &mut s)), vec![6, 7, 8]);
 }
 
+/// Claim: a watch that had been told everything misses nothing by a compaction of what came before a snapshot, however long ago the last event
+/// was that was its.
+#[test]
+fn after_a_snapshot_a_synced_watch_needs_nothing_of_before() {
+    let hub = hub(1 << 20, &Past { revision: 5, ..Past::default() });
+    let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+    s.request(create(range("a", ""), 0));
+    assert!(s.poll().is_some_and(|m| m.created));
+    let others: Vec<Event> = (6..=20).map(|r| event("b", r, false)).collect();
+    lock(&hub).publish(Arc::new(Past { revision: 20, events: others.clone(), compacted: 0 }), others);
+    assert_eq!(s.poll(), None);
+    let events = (21..=22).map(|r| event("a", r, false)).collect();
+    lock(&hub).reset(Arc::new(Past { revision: 22, compacted: 20, events }));
+    let said = all(&hub, &mut s);
+    assert_eq!((told(&said), said.iter().any(|m| m.canceled)), (vec![21, 22], false));
+}
+
 /// What the watches may take is bounded, a refusal says so, and an end gives the room back.
 #[test]
 fn too_many_watches_are_refused_until_some_end() {
@@ -532,4 +585,101 @@ fn a_stream_rings_for_the_lane_when_it_opens() {
     assert_eq!((rung.load(Ordering::Relaxed), lock(&hub).any_stream()), (1, true));
     drop(stream);
     assert!(!lock(&hub).any_stream());
+}
+
+/// Claim: a message that is too large for a client that said so comes in parts, in order, between which nothing of its stream stands; all but
+/// the last say that more follow.
+#[test]
+fn a_large_message_comes_in_parts() {
+    let large = |key| {
+        let mut event = event(key, 2, false);
+        event.kv.value = vec![b'v'; FRAGMENT_BYTES / 2].into();
+        event
+    };
+    let past = Past { revision: 1, ..Past::default() };
+    let hub = Arc::new(Mutex::new(Hub::new(
+        Options { ring_bytes: 32 << 20, ..Options::default() },
+        Arc::new(past),
+        Box::new(|| {}),
+    )));
+    let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+    for fragment in [true, false] {
+        let range = range("a", "\0");
+        s.request(WatchRequest::Create(WatchCreate { range, fragment, ..WatchCreate::default() }));
+        assert!(s.poll().is_some_and(|m| m.created));
+    }
+    let events: Vec<Event> = ["a", "b", "c", "d"].map(large).into();
+    lock(&hub).publish(Arc::new(Past { revision: 2, events: events.clone(), compacted: 0 }), events);
+    let first = s.poll().unwrap();
+    s.request(WatchRequest::Cancel { id: 1 });
+    let said: Vec<WatchMessage> = [first].into_iter().chain(all(&hub, &mut s)).collect();
+    let brief: Vec<(i64, bool, String)> = said
+        .iter()
+        .map(|m| {
+            let keys = m.events.iter().map(|e| String::from_utf8_lossy(&e.kv.key).into_owned()).collect();
+            (m.id, m.fragment, keys)
+        })
+        .collect();
+    let part = |more, keys: &str| (0, more, keys.to_string());
+    assert_eq!(
+        brief,
+        [part(true, "a"), part(true, "b"), part(true, "c"), part(false, "d"), (1, false, String::new())]
+    );
+}
+
+/// Claim: what an event replaced is told to who asked for it, and not of an event at the compacted revision, whether the newest events still
+/// have it or not.
+#[test]
+fn what_was_replaced_is_forgotten_with_the_compaction() {
+    let events: Vec<Event> =
+        (2..=4).map(|r| Event { prev: Some(event("a", r - 1, false).kv), ..event("a", r, false) }).collect();
+    for ring_bytes in [1, 1 << 20] {
+        let hub = hub(ring_bytes, &Past { revision: 1, ..Past::default() });
+        let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+        for prev_kv in [true, false] {
+            let range = range("a", "");
+            s.request(WatchRequest::Create(WatchCreate {
+                range,
+                start: 3,
+                prev_kv,
+                ..WatchCreate::default()
+            }));
+        }
+        let past = Past { revision: 4, compacted: 3, events: events.clone() };
+        lock(&hub).publish(Arc::new(past), events.clone());
+        let mut told: Vec<_> = all(&hub, &mut s)
+            .into_iter()
+            .flat_map(|m| m.events.into_iter().map(move |e| (m.id, e.kv.mod_revision, e.prev.is_some())))
+            .collect();
+        told.sort_unstable();
+        assert_eq!(told, [(0, 3, false), (0, 4, true), (1, 3, false), (1, 4, false)]);
+    }
+}
+
+/// A state of which no history can be read.
+struct Unreadable;
+
+impl History for Unreadable {
+    fn revision(&self) -> Revision {
+        9
+    }
+    fn compacted(&self) -> Revision {
+        0
+    }
+    fn history(&self, _: Revision, _: usize) -> StateResult<Vec<Event>> {
+        Err(StateError::of_damage("a block".to_string()))
+    }
+}
+
+/// Claim: a watch whose history cannot be read is canceled with the reason, once, and the damage is handed on.
+#[test]
+fn history_that_cannot_be_read_cancels_the_watch() {
+    let hub = Arc::new(Mutex::new(Hub::new(Options::default(), Arc::new(Unreadable), Box::new(|| {}))));
+    let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+    s.request(create(range("a", ""), 2));
+    let said = all(&hub, &mut s);
+    assert_eq!((said.len(), said[0].created, said[1].canceled), (2, true, true), "{said:?}");
+    assert!(said[1].reason.contains("a block"), "{}", said[1].reason);
+    assert!(lock(&hub).take_damage().is_some() && lock(&hub).take_damage().is_none());
+    assert_eq!(lock(&hub).counts().watches, 0);
 }
