@@ -5,4 +5,5 @@ mod lanes;
 mod room;
 mod shards;
 mod strangers;
+mod swept;
 mod views;

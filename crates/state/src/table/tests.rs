@@ -3,9 +3,12 @@
 //! and their digests and figures agree.
 
 mod adopted;
+mod closing;
 mod commit;
 mod compare;
 mod feeds;
+mod filtered;
+mod held;
 mod laid;
 mod leaving;
 mod model;

@@ -22,6 +22,7 @@ struct Txn {
 
 struct Two {
     rng: Rng,
+    near: bool,
     shards: [Run; 2],
     /// In the order in which they began.
     txns: Vec<Txn>,
@@ -49,6 +50,7 @@ impl Two {
         }
         Self {
             rng: Rng::new(seed),
+            near: seed % 2 == 1,
             shards,
             txns: Vec::new(),
             held: BTreeMap::new(),
@@ -64,10 +66,23 @@ impl Two {
         *self.met.entry(what).or_default() += 1;
     }
 
+    /// In every other run of a few items, which are met again and again.
+    fn asked(&mut self) -> Asked {
+        let mut asked = Asked::random(&mut self.rng);
+        if self.near {
+            asked.table = "t0".into();
+            asked.key = ("p0".into(), self.rng.below(4) as i64);
+            if let Doing::Put(item) = &mut asked.what {
+                item.0.extend(key_item(&asked.key).0);
+            }
+        }
+        asked
+    }
+
     fn ops(&mut self) -> Vec<Asked> {
         let mut ops: Vec<Asked> = Vec::new();
         for _ in 0..=self.rng.below(2) {
-            let asked = Asked::random(&mut self.rng);
+            let asked = self.asked();
             if ops.iter().all(|other| (&other.table, &other.key) != (&asked.table, &asked.key)) {
                 ops.push(asked);
             }
@@ -299,7 +314,7 @@ impl Two {
 
     /// A write of one shard.
     fn plain(&mut self, shard: usize) {
-        let asked = Asked::random(&mut self.rng);
+        let asked = self.asked();
         let execute = Execute { atomic: self.rng.chance(1, 2), token: None, ops: vec![asked.op()] };
         let kept = self.kept_from(shard, &asked);
         let reply = self.shards[shard].command(What::Execute(execute), EPOCH).unwrap();
@@ -375,10 +390,11 @@ impl Two {
         let writes = self.writes.get(at).copied().unwrap_or(0);
         let there = item.is_some();
         if let Some((before, seen, was)) = self.seen.insert(at.clone(), (writes, version, there))
-            && before < writes
             && was == there
         {
-            assert_ne!(version, seen, "{at:?}: written in between");
+            // Another key of the class of one that is not there may have been deleted.
+            assert!(before == writes || version != seen, "{at:?}: written in between");
+            assert!(before < writes || version == seen || !there, "{at:?}: not written");
         }
         self.meet(if met { "intent" } else { "no intent" });
     }
@@ -412,7 +428,7 @@ fn two(seed: u64, mutant: Option<Mutant>) -> BTreeMap<&'static str, u64> {
 #[test]
 fn transactions_over_two_shards_are_the_maps() {
     let mut met: BTreeMap<&str, u64> = BTreeMap::new();
-    for seed in 0..8 {
+    for seed in 0..16 {
         for (what, count) in two(seed, None) {
             *met.entry(what).or_default() += count;
         }
@@ -500,46 +516,6 @@ fn mutants_of_participants_are_caught() {
     }
 }
 
-/// Claim: an item whose time is over stays while a transaction holds it, be it only to look at it, and goes behind that.
-#[test]
-fn what_is_held_does_not_end() {
-    let mut run = Run::new(3);
-    run.command(What::Create(Box::new(definition("t"))), EPOCH).unwrap();
-    let change = Change::Expiry { attribute: "end".into(), on: true };
-    run.command(What::Change { table: "t".into(), change }, EPOCH).unwrap();
-    run.now = 1_700_000_000_000;
-    let mut item = key_item(&("p".into(), 0));
-    item.0.insert("end".into(), n(1_699_999_000));
-    let asked = |what| Asked { table: "t".into(), key: ("p".into(), 0), condition: Held::Exists, what }.op();
-    let execute = |op| Execute { atomic: true, token: None, ops: vec![op] };
-    let put = Asked {
-        table: "t".into(),
-        key: ("p".into(), 0),
-        condition: Held::Always,
-        what: Doing::Put(item.clone()),
-    };
-    run.command(What::Execute(execute(put.op())), EPOCH).unwrap();
-    let overdue = Read::Overdue { after: None, now: run.now, items: 9 };
-    let ReadReply::Overdue(overdue) = read(&run.replicas[0].kv().view(), &overdue).unwrap() else { panic!() };
-    let keys: Vec<Bytes> = overdue.items.into_iter().map(|(_, key)| key).collect();
-    assert_eq!(keys.len(), 1);
-    let end = |run: &mut Run| run.command(What::Expire { table: 1, keys: keys.clone() }, EPOCH).unwrap();
-    for (sequence, what) in [(1, Doing::Check), (2, Doing::Put(item))] {
-        let id = TxnId { node: NodeId(7), boot: 3, sequence, attempt: 1 };
-        let participants = vec![ShardId(1), ShardId(2)];
-        let prepare = Prepare { id, began: sequence, participants, ops: execute(asked(what)) };
-        let voted = run.command(What::Commit(Step::Prepare(prepare)), EPOCH).unwrap();
-        assert!(matches!(voted, Reply::Commit(Answer::Vote(Vote::Yes), _)), "{voted:?}");
-        assert_eq!(end(&mut run), Reply::Expired(0), "transaction {sequence} holds it");
-        let outcome = Step::Outcome { id, outcome: Decision::Commit };
-        assert_eq!(
-            run.command(What::Commit(outcome), EPOCH).unwrap(),
-            Reply::Commit(Answer::Settled, Vec::new())
-        );
-    }
-    assert_eq!(end(&mut run), Reply::Expired(1));
-}
-
 /// Claim: who comes with a token that an undecided transaction holds hears that it is in use, not that its work is done; that is said
 /// once it is.
 #[test]
@@ -587,6 +563,24 @@ fn a_token_is_remembered_from_its_request_on() {
         run.now = came + 1_000;
         assert_eq!(run.command(What::Execute(ops), EPOCH), Ok(Reply::Repeated), "{sequence}");
     }
+}
+
+/// Claim: with tokens whose time is over none goes that is still to be known.
+#[test]
+fn a_token_outlives_others() {
+    let mut run = Run::new(12);
+    let come = |run: &mut Run, at: u64, word: &'static str| {
+        // Less what passes before the entry.
+        run.now = 1_700_000_000_000 + at - run.rng.clone().below(200_000);
+        let token = Some(Token { token: Bytes::from_static(word.as_bytes()), fingerprint: Bytes::new() });
+        run.command(What::Execute(Execute { atomic: true, token, ops: Vec::new() }), EPOCH).unwrap()
+    };
+    let known = Reply::Repeated;
+    for (at, word) in [(0, "a"), (1, "b"), (30_000, "c"), (600_002, "d")] {
+        assert_ne!(come(&mut run, at, word), known);
+    }
+    assert_eq!(come(&mut run, 600_003, "c"), known, "its time is not over");
+    assert_ne!(come(&mut run, 600_004, "a"), known);
 }
 
 /// Claim: what a transaction over shards does is told by the feed of each shard, by the entry of its outcome: each item as it was and as it
