@@ -314,13 +314,15 @@ fn save_to(args: &Save, part: &Path) -> Result<Inspected, Problem> {
     Ok(found)
 }
 
+/// What is told of a member that was started after the majority was lost.
+const UNHEARD: &str = "it was started and has heard of no leader since, so it does not know what of its log is committed: bring a \
+                       majority back, or ask a member that was up before. Where the others are lost for good, copy its data \
+                       directory and go on from that, with all that its log has: `quorate etcd --data-dir COPY --force-new-cluster`";
+
 async fn receive(args: &Save, file: &mut File, part: &Path) -> Result<(), Problem> {
     let failed = |why: String| {
-        Problem::new(
-            Exit::Failed,
-            format!("{} gave no snapshot: {why}", args.endpoint),
-            "is it up? try another",
-        )
+        let hint = if why.contains("no leader") { UNHEARD } else { "is it up? try another" };
+        Problem::new(Exit::Failed, format!("{} gave no snapshot: {why}", args.endpoint), hint)
     };
     let channel = connect(&args.endpoint, args.timeout).await.map_err(failed)?;
     let mut client = pb::maintenance_client::MaintenanceClient::new(channel);

@@ -262,7 +262,8 @@ fn judge(answers: Vec<Answer>) -> Report {
     if votes.is_empty() {
         unhealthy.push(
             "no node knows a leader: a majority of the voters must be up and reach each other (where one is lost for good, `quorate \
-             snapshot save` takes what a member that is still up has, and `quorate snapshot restore` begins a new cluster with it)"
+             snapshot save` takes what a member has that was up meanwhile, and `quorate snapshot restore` begins a new cluster with \
+             it; of one that was started since, `quorate etcd --force-new-cluster` goes on with a copy of its data directory)"
                 .to_string(),
         );
     }

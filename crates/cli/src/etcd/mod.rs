@@ -87,6 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
     let lines = plan::lines(&given)?;
     serve::start_logging(&settings.log, lines)?;
     settings.server.check().map_err(Problem::from).map_err(in_its_words)?;
+    serve::not_beside_up(&settings).map_err(in_its_words)?;
     let forced = given.get("force-new-cluster") == Some("true");
     takeover::take_over(&mut settings, forced)?;
     if forced {

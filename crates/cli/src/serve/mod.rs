@@ -180,7 +180,7 @@ fn serve(settings: Settings, json: bool, exit_with_stdin: bool) -> Result<(), Pr
 
 /// The directory in which `quorate up` keeps its cluster is no place for a node of another one. `up` and a node on its own
 /// have the same one unless told otherwise.
-fn not_beside_up(settings: &Settings) -> Result<(), Problem> {
+pub(crate) fn not_beside_up(settings: &Settings) -> Result<(), Problem> {
     let Some(home) = settings.server.data.parent() else { return Ok(()) };
     match cluster_in(home) {
         Some(cluster) if cluster != settings.cluster => {

@@ -63,8 +63,12 @@ pub(super) fn read(
         Request::Table { read, .. } => {
             view.tables_while(read, go_on)?.map(|reply| Body::Table(Box::new(reply)))
         }
-        Request::LeaseList => go_on(view.leases_len() as usize)
-            .then(|| Body::Leases(view.leases().into_iter().map(|(id, ..)| id).collect())),
+        // In the order in which they were granted, which for leases of one length is the order of their ends, as etcd has them.
+        Request::LeaseList => go_on(view.leases_len() as usize).then(|| {
+            let mut leases = view.leases();
+            leases.sort_by_key(|(_, lease)| lease.at);
+            Body::Leases(leases.into_iter().map(|(id, ..)| id).collect())
+        }),
         Request::Fences => go_on(1).then(|| Body::Fences(view.fences())),
         // What the leader says of its time is filled in behind this.
         Request::LeaseTimeToLive { id, .. } => view

@@ -401,13 +401,17 @@ impl Group {
         }
     }
 
-    /// A snapshot of what is readable now, unless as many are under way as may.
+    /// A snapshot of what is readable now, unless as many are under way as may. One that was started and has heard of no leader since
+    /// does not know what of its log is committed: without that, what is readable may be next to nothing of what it holds.
     pub(super) fn backup(&self, node: &mut Node) -> Result<Backup, Failure> {
         if node.stopping {
             return Err(Failure::Stopping);
         }
         if self.raft.state_lost() {
             return Err(Failure::Broken(STATE_LOST.into()));
+        }
+        if self.leader_changes == 0 {
+            return Err(Failure::NoLeader);
         }
         node.backups.retain(|backup| backup.strong_count() > 0);
         if node.backups.len() >= BACKUPS_MAX {

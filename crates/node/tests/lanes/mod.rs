@@ -304,6 +304,16 @@ impl Cluster {
         answers
     }
 
+    /// Whether a node gives a snapshot.
+    fn backup(&mut self, id: u64) -> Result<(), Failure> {
+        let told: Arc<Mutex<Option<Result<(), Failure>>>> = Arc::default();
+        let to = told.clone();
+        let opened = Box::new(move |result: Result<_, _>| *to.lock().unwrap() = Some(result.map(|_| ())));
+        let node = self.nodes[id as usize - 1].as_mut().unwrap();
+        node.lane.handle(self.now, Event::Backup { opened });
+        told.lock().unwrap().take().unwrap()
+    }
+
     /// Who leads a shard, by their own belief.
     fn leaders(&self, shard: ShardId) -> Vec<u64> {
         let leads = |node: &&Node| node.lane.core(shard).is_some_and(raft::Raft::is_leader);
@@ -396,11 +406,30 @@ fn a_node_that_was_started_again_shows_nothing_older_than_before() {
     let alone = cluster.call(2, KV, local());
     cluster.settle();
     assert_eq!(found(&alone), Some(1));
+    assert_eq!(cluster.backup(2), Ok(()), "it has all that it has shown");
     cluster.kill(2);
     cluster.start(2);
     let forgotten = cluster.call(2, KV, local());
     cluster.pass(2_000);
     assert_eq!(found(&forgotten), None, "nobody tells it whether that is all");
+    // A snapshot would be of next to nothing, and look like one of all that it has (found by those who followed our own advice).
+    assert_eq!(cluster.backup(2), Err(Failure::NoLeader));
+    cluster.start(1);
+    cluster.pass(5_000);
+    assert_eq!((found(&forgotten), cluster.backup(2)), (Some(1), Ok(())));
+}
+
+/// Leases are listed as they were granted.
+#[test]
+fn leases_are_listed_in_the_order_of_their_grants() {
+    let mut cluster = Cluster::new(0);
+    for id in [7, 3, 9] {
+        cluster.ask(1, KV, Request::Write(Command::LeaseGrant { id, ttl: 60 }));
+    }
+    for node in 1..=3 {
+        let Body::Leases(ids) = cluster.ask(node, KV, Request::LeaseList).body else { panic!() };
+        assert_eq!(ids, [7, 3, 9]);
+    }
 }
 
 /// Three nodes and a table of so many shards, with an item in each.
