@@ -457,6 +457,20 @@ pub(crate) fn no_global_tables(member: &str) -> ApiError {
     ))
 }
 
+/// Refuses more attributes, named by all indexes together, than a table's may.
+pub(crate) fn check_all_named<'i>(indexes: impl Iterator<Item = &'i Index>) -> Answered<()> {
+    let named = indexes.map(|index| match &index.projected {
+        Projected::Include(names) => names.len(),
+        _ => 0,
+    });
+    if named.sum::<usize>() <= NAMED_IN_ALL_MAX {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "Number of NonKeyAttributes of all indexes together exceeds the per-table limit of {NAMED_IN_ALL_MAX}"
+    )))
+}
+
 /// What follows from all indexes together.
 fn check_indexes(definition: &Definition) -> Answered<()> {
     let mut names = BTreeSet::new();
@@ -482,15 +496,7 @@ fn check_indexes(definition: &Definition) -> Answered<()> {
         let what = format!("index {}", index.name);
         throughput::check_capacity(&index.capacity, (definition.billing, index.throughput), &what)?;
     }
-    let named = definition.locals.iter().chain(&definition.globals).map(|index| match &index.projected {
-        Projected::Include(names) => names.len(),
-        _ => 0,
-    });
-    if named.sum::<usize>() > NAMED_IN_ALL_MAX {
-        return Err(invalid(format!(
-            "Number of NonKeyAttributes of all indexes together exceeds the per-table limit of {NAMED_IN_ALL_MAX}"
-        )));
-    }
+    check_all_named(definition.locals.iter().chain(&definition.globals))?;
     used.dedup();
     let defined: Vec<String> = definition.attributes.iter().map(|(name, _)| name.clone()).collect();
     if defined.iter().all(|name| used.contains(name)) {

@@ -4,7 +4,7 @@ use crate::body::Params;
 use crate::failure::{Answered, ApiError, Kind, Retry};
 use crate::limits::{Constraints, table_name};
 use crate::tables::{
-    Parts, check_class, definition, invalid, no_global_tables, read_attributes, read_index,
+    Parts, check_all_named, check_class, definition, invalid, no_global_tables, read_attributes, read_index,
     refuse_encryption, some_undefined, write,
 };
 use crate::{Gateway, describe, streams, throughput};
@@ -67,6 +67,11 @@ pub(crate) async fn update(gateway: &Gateway, params: Params<'_>) -> Answered<Va
     crate::shards::check_settled(gateway, &table).await?;
     let now = &was.0;
     check_global(&indexes, now)?;
+    let coming = indexes.iter().filter_map(|change| match change {
+        IndexChange::Create(index) => Some(index),
+        _ => None,
+    });
+    check_all_named(now.locals.iter().chain(&now.globals).chain(coming))?;
     if comes {
         check_filled(gateway, now.clone()).await?;
     }

@@ -521,3 +521,34 @@ async fn names_that_many_items_have_are_bounded() {
     ok(&gateway, "TransactGetItems", transaction(25)).await;
     assert!(invalid(&gateway, "TransactGetItems", transaction(30)).await.contains(text));
 }
+
+/// Claim: what all indexes together name of other attributes has one bound, whether they come with the table or later.
+#[tokio::test]
+async fn an_index_that_comes_later_names_no_more_than_a_table_may() {
+    let (gateway, _) = alone();
+    let index = |n: usize, names: usize| {
+        let names: Vec<String> = (0..names).map(|at| format!("n{at}")).collect();
+        json!({
+            "IndexName": format!("index-{n}"),
+            "KeySchema": [{ "AttributeName": "id", "KeyType": "HASH" }],
+            "Projection": { "ProjectionType": "INCLUDE", "NonKeyAttributes": names },
+        })
+    };
+    let made = json!({
+        "TableName": "named",
+        "AttributeDefinitions": [{ "AttributeName": "id", "AttributeType": "S" }],
+        "KeySchema": [{ "AttributeName": "id", "KeyType": "HASH" }],
+        "BillingMode": "PAY_PER_REQUEST",
+        "GlobalSecondaryIndexes": (0..5).map(|n| index(n, if n == 4 { 19 } else { 20 })).collect::<Vec<_>>(),
+    });
+    ask(&gateway, "CreateTable", made).await.unwrap();
+    let update = |names| {
+        json!({
+            "TableName": "named",
+            "AttributeDefinitions": [{ "AttributeName": "id", "AttributeType": "S" }],
+            "GlobalSecondaryIndexUpdates": [{ "Create": index(5, names) }],
+        })
+    };
+    assert!(invalid(&gateway, "UpdateTable", update(2)).await.contains("per-table limit of 100"));
+    ask(&gateway, "UpdateTable", update(1)).await.unwrap();
+}
