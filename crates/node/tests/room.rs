@@ -198,6 +198,22 @@ fn the_quota_is_held_and_compaction_gives_room_again() {
     assert!(node.alarms().is_empty());
 }
 
+/// Claim: what would make the space outgrow its quota is refused, not taken and then regretted; smaller writes go on once the alarm that it
+/// raised is taken back.
+#[test]
+fn a_write_that_would_cross_the_quota_is_refused() {
+    let mut node = Node::start(10_000);
+    assert!(node.put(1_000));
+    let before = node.lane.view().revision();
+    assert!(!node.put(9_500));
+    node.pass(200);
+    assert_eq!((node.alarms(), node.lane.view().revision()), (vec![OWN], before));
+    assert!(!node.put(10), "the alarm stands");
+    node.disarm();
+    node.pass(1_100);
+    assert!(node.put(1_000) && node.alarms().is_empty());
+}
+
 /// Claim: the leader compacts unasked, and keeps the period.
 #[test]
 fn history_beyond_the_period_is_compacted() {

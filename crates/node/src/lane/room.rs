@@ -36,6 +36,8 @@ pub struct Upkeep {
 pub(super) struct Room {
     /// Its disk is nearly full.
     pub(super) disk_short: bool,
+    /// A write was refused that would have made the space outgrow its quota.
+    pub(super) crossed: bool,
     /// It has asked for the alarm, and asks again from then on.
     asked_until: Option<Instant>,
     /// Those who are to hear that there is no room, once the alarm stands.
@@ -51,9 +53,15 @@ impl Group {
         node.room.disk_short || (quota > 0 && self.view.sizes().0 > quota)
     }
 
+    /// Whether a write of so many bytes would make the space outgrow its quota: etcd refuses it, too, and raises the alarm.
+    pub(super) fn would_outgrow(&self, node: &Node, bytes: usize) -> bool {
+        let (quota, more) = (node.settings.upkeep.quota, i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.is_space() && quota > 0 && self.view.sizes().0.saturating_add(more) > quota
+    }
+
     /// Whether this node is short of room and the log does not say so yet.
     pub(super) fn wants_alarm(&self, node: &Node) -> bool {
-        self.is_short_of_room(node) && !self.view.alarms().contains(&own_alarm(node))
+        (self.is_short_of_room(node) || node.room.crossed) && !self.view.alarms().contains(&own_alarm(node))
     }
 
     /// Who wants to write hears that there is no room.
@@ -66,6 +74,9 @@ impl Group {
 
     /// Asks the log for the alarm, if it is to stand and does not.
     pub(super) fn watch_room(&mut self, node: &mut Node, now: Instant) {
+        if node.room.crossed && self.view.alarms().contains(&own_alarm(node)) {
+            node.room.crossed = false;
+        }
         let wants = self.wants_alarm(node) && !node.stopping && !self.raft.state_lost();
         let asked = node.room.asked_until.filter(|_| wants);
         if !wants {

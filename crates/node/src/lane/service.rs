@@ -197,6 +197,10 @@ impl Group {
         if data.len() > COMMAND_MAX {
             return asker.0(Err(Failure::TooLarge));
         }
+        if command.grows() && self.would_outgrow(node, data.len()) {
+            node.room.crossed = true;
+            return self.refuse_for_room(node, asker.0);
+        }
         node.pending.park(self.shard, request, Want::Write(data), deadline, asker);
     }
 
