@@ -113,8 +113,10 @@ fn json_has_the_numbers() {
     assert_eq!((&told["available"], &told["protocol"]), (&true.into(), &"raft".into()));
     let told = json(&["plan", "--json", "--consistency", "strict-serializable"]);
     assert_eq!(told["available"], true, "{told}");
-    let told = json(&["plan", "--json", "--partition-by", "range"]);
-    assert_eq!(told["available"], false, "{told}");
+    for (by, there) in [("range", true), ("time+hash", true), ("directory", false)] {
+        let told = json(&["plan", "--json", "--partition-by", by]);
+        assert_eq!(told["available"], there, "{told}");
+    }
 }
 
 /// Claim: presets are listed with their departures; one is planned, and flags win over it.
