@@ -156,18 +156,9 @@ async fn check(gateway: &Gateway, block: &Block, page: &Page) -> Answered<()> {
     let ReadReply::Table(described) = gateway.read(Read::Describe(page.table.clone()), false).await? else {
         return Err(unexpected());
     };
-    let filtered = page.filter.as_ref().map_or_else(Vec::new, |filter| filter.paths());
-    let paths =
-        || page.projection.iter().flat_map(|projection| &projection.paths).chain(filtered.iter().copied());
-    let invalid = |error: quorate_item::Error| ApiError::validation(error.message());
-    block.schema.check_paths(paths()).map_err(invalid)?;
-    let mut indexes = described.indexes.iter();
-    indexes.try_for_each(|(_, schema)| schema.check_index_paths(paths())).map_err(invalid)?;
-    match (&page.filter, &page.keys) {
-        (None, _) => Ok(()),
-        (Some(filter), KeysAsked::Resolved(_)) => block.schema.check_query_filter(filter).map_err(invalid),
-        (Some(filter), _) => block.schema.check_filter(filter).map_err(invalid),
-    }
+    let indexes = described.indexes.iter().map(|(_, schema)| schema);
+    let checked = page.check(&block.schema, indexes, &block.schema);
+    checked.map_err(|error| ApiError::validation(error.message()))
 }
 
 async fn merged<F: Future<Output = Answered<(Vec<Placed>, bool)>>>(

@@ -673,7 +673,7 @@ fn carry_out(
     if let Some(bytes) = effects.outgrown.take() {
         tracing::warn!(
             bytes,
-            "the space has outgrown its quota: writes that need room are refused by an alarm; make room (delete, compact, \
+            "the space is at its quota, or would be beyond it: writes that need room are refused by an alarm; make room (delete, compact, \
              defragment), then disarm it"
         );
     }

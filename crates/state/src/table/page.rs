@@ -15,7 +15,7 @@ use crate::kv::ReadError;
 use crate::kv::source::Source;
 use bytes::Bytes;
 use quorate_item::codec::Codec;
-use quorate_item::{Item, KeyCondition, KeySchema};
+use quorate_item::{Error, Item, KeyCondition, KeySchema};
 use quorate_protocol::commit::TxnId;
 use quorate_wire::table::{IndexState, Projected};
 use std::collections::BTreeSet;
@@ -68,17 +68,8 @@ impl TablesView {
             }
             KeysAsked::Resolved(condition) => Some(condition.clone()),
         };
-        let filtered = page.filter.as_ref().map_or_else(Vec::new, |filter| filter.paths());
-        let projected = page.projection.iter().flat_map(|projection| &projection.paths);
-        let checked = table.check_paths(&projected.chain(filtered));
-        checked.map_err(|error| invalid(error.message()))?;
-        if let (Some(filter), Some(_)) = (&page.filter, &condition) {
-            let checked = match page.keys {
-                KeysAsked::Resolved(_) => schema.check_query_filter(filter),
-                _ => schema.check_filter(filter),
-            };
-            checked.map_err(|error| invalid(error.message()))?;
-        }
+        let indexes = table.indexes.iter().map(|index| &index.schema);
+        page.check(&table.schema, indexes, schema).map_err(|error| invalid(error.message()))?;
         rows.check_projection(page)?;
         let (mut from, mut to) = rows.range(page, condition.as_ref());
         if let Some(start) = &page.start {
@@ -327,6 +318,28 @@ impl Rows<'_> {
             index.index.name,
             lacks.join(", ")
         )))
+    }
+}
+
+impl Page {
+    /// Refuses a projection and a filter that lead into a key, and a query's filter that looks at the key of its rows. By the keys of the
+    /// table, of its indexes, and of the rows.
+    pub fn check<'s>(
+        &self,
+        table: &KeySchema,
+        mut indexes: impl Iterator<Item = &'s KeySchema>,
+        rows: &KeySchema,
+    ) -> Result<(), Error> {
+        let filtered = self.filter.as_ref().map_or_else(Vec::new, |filter| filter.paths());
+        let projected = self.projection.iter().flat_map(|projection| &projection.paths);
+        let paths = projected.chain(filtered);
+        table.check_paths(paths.clone())?;
+        indexes.try_for_each(|index| index.check_index_paths(paths.clone()))?;
+        match (&self.filter, &self.keys) {
+            (None, _) | (_, KeysAsked::All(_)) => Ok(()),
+            (Some(filter), KeysAsked::Resolved(_)) => rows.check_query_filter(filter),
+            (Some(filter), KeysAsked::Condition(_)) => rows.check_filter(filter),
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub use zones::{Close, Short, Zones};
 
 use super::Tables;
 use super::catalog::{Table, schema};
-use super::division::{Division, policy, share};
+use super::division::{Division, share};
 use super::layout::{damaged, hash32, row, varint};
 use super::read::Read;
 use crate::digest::Digest;
@@ -35,7 +35,6 @@ use bytes::Bytes;
 use quorate_base::time::Duration;
 use quorate_base::{Index, NodeId, ShardId};
 use quorate_item::{Item, Key, KeySchema};
-use quorate_policy::Partitioning;
 use quorate_protocol::raft::Membership;
 use quorate_storage::state::{State, StateResult};
 use quorate_wire::codec::Reader;
@@ -281,15 +280,10 @@ fn asked(definition: &Definition) -> Result<(Option<u32>, Division), Refusal> {
                 "the tag {SHARDS_TAG} says {said}, and {SPLITS_TAG} makes {made} shards: leave the former out"
             )));
         }
-        (Some(made), _) => u32::try_from(made).ok().filter(|made| *made <= SHARDS_MAX),
+        // A tag has no room for as many as there may be.
+        (Some(made), _) => u32::try_from(made).ok(),
         (None, said) => said,
     };
-    let whole = policy(definition).is_some_and(|policy| policy.partition_by == Some(Partitioning::None));
-    if whole && count.is_some_and(|count| count > 1) {
-        return Err(invalid(format!(
-            "a table that is not partitioned has one shard: leave the tag {SHARDS_TAG} out"
-        )));
-    }
     Ok((count.filter(|count| *count > 1), division))
 }
 

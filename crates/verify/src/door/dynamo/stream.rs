@@ -41,16 +41,11 @@ impl Dynamo {
                 body["ShardIteratorType"] = json!("AFTER_SEQUENCE_NUMBER");
                 body["SequenceNumber"] = json!(number);
             }
-            let mut iterator = self.call("GetShardIterator", &body).await?["ShardIterator"].clone();
+            let mut iterator = self.call("GetShardIterator", &body).await?["ShardIterator"].take();
             // To its end, however long it is: what is judged at last is all of it (an hour's feed was taken for one that lacks records).
-            loop {
+            while !iterator.is_null() {
                 let page = self.call("GetRecords", &json!({ "ShardIterator": iterator })).await?;
-                let found = page["Records"].as_array().map_or(&[][..], Vec::as_slice);
-                records.extend(found.iter().map(|record| told(&shard, record)));
-                iterator = page["NextShardIterator"].clone();
-                if found.is_empty() || iterator.is_null() {
-                    break;
-                }
+                iterator = take_page(&page, &shard, &mut records);
             }
         }
         Ok(records)
@@ -71,9 +66,45 @@ impl Dynamo {
     }
 }
 
+/// Takes the records of a page, and where the next one begins; null at the end of what there is: behind a page without any, and where the
+/// shard is closed, with that page's records.
+fn take_page(page: &Value, shard: &Value, records: &mut Vec<Value>) -> Value {
+    let found = page["Records"].as_array().map_or(&[][..], Vec::as_slice);
+    let next = if found.is_empty() { Value::Null } else { page["NextShardIterator"].clone() };
+    records.extend(found.iter().map(|record| told(shard, record)));
+    next
+}
+
 /// A record, as the history has it.
 fn told(shard: &Value, record: &Value) -> Value {
     let of = &record["dynamodb"];
     let (old, new) = (plain(&of["OldImage"]["v"]), plain(&of["NewImage"]["v"]));
     json!([shard, of["SequenceNumber"], of["Keys"]["k"]["S"], record["eventName"], old, new])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feed_ends_behind_its_last_record() {
+        let record =
+            |n: u64| json!({ "eventName": "INSERT", "dynamodb": { "SequenceNumber": n.to_string() } });
+        let page = |records: Value, next: Value| json!({ "Records": records, "NextShardIterator": next });
+        let (shard, mut records) = (json!("s"), Vec::new());
+        // However many pages there are.
+        for n in 0..100 {
+            let next = take_page(&page(json!([record(n)]), json!("next")), &shard, &mut records);
+            assert_eq!(next, "next", "{n}");
+        }
+        assert!(take_page(&page(json!([]), json!("next")), &shard, &mut records).is_null(), "an open shard");
+        assert_eq!(records.len(), 100);
+        let closed = take_page(&page(json!([record(100), record(101)]), Value::Null), &shard, &mut records);
+        assert!(closed.is_null());
+        assert_eq!(
+            (records.len(), &records[101][1]),
+            (102, &json!("101")),
+            "with what a closed shard told at last"
+        );
+    }
 }
