@@ -97,6 +97,12 @@ fn data_are_picked_up_and_guarded() {
     assert_eq!(code, 4, "{stderr}");
     assert!(stderr.contains("3 nodes, not 5"), "{stderr}");
 
+    // What would leave the others behind is refused before it has any effect.
+    let node = format!("{data}/n1");
+    let (code, _, stderr) = output(&["etcd", "--data-dir", &node, "--force-new-cluster"]);
+    assert!(code == 4 && stderr.contains("keeps the cluster"), "{code}: {stderr}");
+    assert!(!std::path::Path::new(&node).join("forced").exists());
+
     let up = Up::start(&["--data", &data]);
     assert_eq!(up.ready()["cluster"], first["cluster"]);
     up.signal(Signal::TERM);

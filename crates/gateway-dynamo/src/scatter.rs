@@ -11,7 +11,7 @@ use crate::failure::{Answered, ApiError, Kind};
 use crate::route::{Place, beside, in_block, moved, paged, there};
 use crate::{Gateway, unexpected};
 use quorate_item::Item;
-use quorate_node::api::tables::{Block, Described, KeysAsked, Page, Paged, Read, ReadReply, Row};
+use quorate_node::api::tables::{Block, Described, Page, Paged, Read, ReadReply, Row};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 
@@ -260,6 +260,7 @@ pub(crate) async fn global(gateway: &Gateway, page: &Page) -> Answered<Option<(S
 mod tests {
     use super::*;
     use quorate_base::rng::Rng;
+    use quorate_node::api::tables::KeysAsked;
 
     fn asked(limit: Option<usize>, backward: bool) -> Page {
         Page {
