@@ -180,7 +180,7 @@ fn read_gets((name, asked): (String, Value), projected: &mut Projected) -> Answe
         if !seen.insert(key.encode()) {
             return Err(ApiError::validation("Provided list of item keys contains duplicates"));
         }
-        gets.push(Get { table: table.clone(), key, projection: projection.clone() });
+        gets.push(Get { projection: projection.clone(), ..Get::of(&table, key) });
     }
     Ok(Asked { name, consistent, gets, rest })
 }

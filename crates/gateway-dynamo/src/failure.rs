@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     Unavailable,
     /// The same, and nothing was done: it was asked for in the wrong place.
     Moved,
+    /// The directory of a table does not have the tenant.
+    Unlisted,
     /// One that a single operation has, by its name.
     Named(&'static str),
 }
@@ -48,7 +50,7 @@ const SERVICE: &str = "com.amazon.coral.service";
 impl Kind {
     fn name(self) -> (&'static str, &'static str) {
         match self {
-            Self::Validation => ("com.amazon.coral.validate", "ValidationException"),
+            Self::Validation | Self::Unlisted => ("com.amazon.coral.validate", "ValidationException"),
             Self::Serialization => (SERVICE, "SerializationException"),
             Self::UnknownOperation => (SERVICE, "UnknownOperationException"),
             Self::MissingAuthentication => (SERVICE, "MissingAuthenticationTokenException"),
@@ -196,7 +198,7 @@ fn of_refusal(refusal: Refusal) -> ApiError {
         Refusal::InUse(message) => ApiError::new(Kind::InUse, message),
         Refusal::Limit(message) => ApiError::new(Kind::Limit, message),
         Refusal::TokenMismatch => ApiError::new(Kind::TokenMismatch, ""),
-        Refusal::StaleEpoch => {
+        Refusal::StaleEpoch | Refusal::Moved => {
             ApiError::new(Kind::Moved, "The shard has moved since the request was routed. Please retry.")
         }
         Refusal::TokenInUse => ApiError::new(

@@ -413,7 +413,7 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
     let projection = projection(&mut members, &mut expressions)?;
     expressions.finish().map_err(of_item)?;
     check_large(gateway, &table, [&key]).await?;
-    let get = Get { table: table.clone(), key, projection };
+    let get = Get { projection, ..Get::of(&table, key) };
     let got = gets(gateway, vec![get], consistent).await?.pop().ok_or_else(unexpected)?;
     let mut reply = Reply::new();
     if let Some(item) = &got.item {

@@ -39,6 +39,7 @@ mod staleness;
 mod streams;
 mod tables;
 mod tags;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod throughput;
@@ -105,7 +106,8 @@ pub async fn serve(
     let gateway = Gateway { door };
     tokio::select! {
         () = front::accept(listener, gateway.clone(), options) => {}
-        () = expiry::watch(gateway) => {}
+        () = expiry::watch(gateway.clone()) => {}
+        () = tenants::watch(gateway) => {}
         () = shutdown => {}
     }
 }

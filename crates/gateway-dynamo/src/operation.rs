@@ -2,7 +2,9 @@
 
 use crate::body::{Params, parse};
 use crate::failure::{Answered, ApiError, Kind};
-use crate::{Gateway, batch, items, off, query, shape, shards, streams, tables, tags, transact, update};
+use crate::{
+    Gateway, batch, items, off, query, shape, shards, streams, tables, tags, tenants, transact, update,
+};
 use bytes::Bytes;
 use hyper::header::HeaderMap;
 use serde_json::Value;
@@ -12,8 +14,8 @@ const VERSION: &str = "DynamoDB_20120810.";
 /// The same for streams, whose operations the door takes under either.
 const STREAMS: &str = "DynamoDBStreams_20120810.";
 
-/// The one that the service does not have.
-const SHARDS: &str = "Quorate.DescribeShards";
+/// What stands before the names of those that the service does not have.
+const OWN: &str = "Quorate.";
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,11 @@ pub(crate) enum Operation {
     UpdateTable,
     UpdateTimeToLive,
     /// Of Quorate alone.
+    AssignTenant,
+    /// Of Quorate alone.
     DescribeShards,
+    /// Of Quorate alone.
+    ListTenants,
     /// One of the service's that is not there yet.
     NotYet(&'static str),
     /// One of the service's that is off here.
@@ -61,8 +67,11 @@ pub(crate) fn named(headers: &HeaderMap) -> Answered<Operation> {
     use Operation as O;
     let unknown = || ApiError::new(Kind::UnknownOperation, "");
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).ok_or_else(unknown)?;
-    if target == SHARDS {
-        return Ok(O::DescribeShards);
+    match target.strip_prefix(OWN) {
+        Some("AssignTenant") => return Ok(O::AssignTenant),
+        Some("DescribeShards") => return Ok(O::DescribeShards),
+        Some("ListTenants") => return Ok(O::ListTenants),
+        _ => {}
     }
     let streams = target.strip_prefix(STREAMS);
     let name = streams.or_else(|| target.strip_prefix(VERSION)).ok_or_else(unknown)?;
@@ -150,6 +159,8 @@ pub(crate) async fn carry_out(
         O::DescribeStream => streams::describe(gateway, params).await?,
         O::GetShardIterator => streams::iterator(gateway, params).await?,
         O::DescribeShards => shards::describe(gateway, params).await?,
+        O::AssignTenant => tenants::assign(gateway, params).await?,
+        O::ListTenants => tenants::list(gateway, params).await?,
         O::DescribeLimits => tables::limits(),
         O::DescribeEndpoints => tables::endpoints(host),
         O::TagResource => tags::tag(gateway, params).await?,

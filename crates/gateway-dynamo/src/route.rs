@@ -3,6 +3,9 @@
 //! The map is what this node's state of shard 1 says, so it may be old: shard 1 refuses what is not there, and a new shard does not
 //! know its table for a moment. Either is asked again a few times, by the newest map, since nothing was done.
 //!
+//! Of a table that is divided by directory the map says where each tenant lies. One that it does not have is looked for once more by the
+//! newest map; then a write of it is refused, and a read finds nothing: it asks any shard.
+//!
 //! What crosses shards and needs no common moment is divided and put together again. What must be done together, or read at one
 //! moment, is the node's: it is the gateway of transactions ([`Request::Transact`], [`Request::Gather`]). One whose items lie in one
 //! shard is one entry there, and its token's row beside them. Otherwise the row lies in the shard of the token's hash, of the first
@@ -10,19 +13,21 @@
 
 use crate::failure::{Answered, ApiError, Kind, Retry, of_node};
 use crate::{Gateway, now_ms, scatter, unexpected};
-use quorate_base::ShardId;
+use bytes::Bytes;
+use quorate_base::{Index, ShardId};
 use quorate_item::codec::Codec;
-use quorate_item::{Condition, Item, Key, KeySchema};
+use quorate_item::{Condition, Item, Key, KeyCondition, KeySchema};
 pub(crate) use quorate_node::api::Place;
 use quorate_node::api::tables::{
-    Block, Division, Get, Got, KeysAsked, Page, Paged, Placement, Read, ReadReply, other_segment,
+    Block, Division, Get, Got, KeysAsked, Page, Paged, Placement, Read, ReadReply, is_in_segment,
+    other_segment,
 };
 use quorate_node::api::{Body, Gather, Request, Transact};
 use quorate_wire::kv::Reply as AnyReply;
 use quorate_wire::table::{Action, Command, Done, EPOCH, Execute, Op, Outcome, Reply, Token, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
-use std::ops::Range;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -34,6 +39,8 @@ const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(30);
 /// So many items of one shard are read at once: a node that has no replica of it is answered by one that has, in one packet.
 const ITEMS_AT_ONCE: usize = 16;
+/// So many tenants are scanned at once.
+const TENANTS_AT_ONCE: usize = 8;
 /// A page ends behind about so many bytes of items.
 const PAGE_BYTES: usize = 1 << 20;
 
@@ -44,15 +51,48 @@ pub(crate) fn in_block(block: &Block, shard: ShardId) -> Place {
     Place { shard, epoch: block.epoch }
 }
 
-/// Where the item with this key lies. Of a key that makes no sense any shard says so.
-fn place_of(placement: &Placement, table: &str, key: impl FnOnce(&KeySchema) -> Option<Key>) -> Place {
-    let Some(block) = placement.table(table) else { return META_PLACE };
-    let shard = key(&block.schema).map_or(ShardId(block.first), |key| block.shard_of(&key));
-    in_block(block, shard)
+/// What routing goes by.
+#[derive(Clone)]
+pub(crate) struct Map {
+    placement: Arc<Placement>,
+    /// It is as new as the request.
+    newest: bool,
 }
 
-fn place_of_op(placement: &Placement, op: &Op) -> Place {
-    place_of(placement, &op.table, |schema| {
+/// Where the item with this key lies. Of a key that makes no sense any shard says so.
+fn place_of(map: &Map, table: &str, key: impl FnOnce(&KeySchema) -> Option<Key>) -> Answered<Place> {
+    let Some(block) = map.placement.table(table) else { return Ok(META_PLACE) };
+    let Some(key) = key(&block.schema) else { return Ok(in_block(block, ShardId(block.first))) };
+    block.shard_of(&key).map(|shard| in_block(block, shard)).ok_or_else(|| unlisted(block, &key.partition))
+}
+
+/// The same for a read that finds nothing of a tenant that is not listed.
+fn place_to_look(map: &Map, block: &Block, key: &Key) -> Answered<ShardId> {
+    match block.shard_of(key) {
+        Some(shard) => Ok(shard),
+        None if map.newest => Ok(ShardId(block.first)),
+        None => Err(unlisted(block, &key.partition)),
+    }
+}
+
+fn unlisted(block: &Block, tenant: &[u8]) -> ApiError {
+    let key = block.tenant_in_words(tenant).map(|key| {
+        let mut text = Vec::new();
+        key.write_json(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    });
+    let (key, table) = (key.unwrap_or_default(), &block.name);
+    ApiError::new(
+        Kind::Unlisted,
+        format!(
+            "One or more parameter values were invalid: the directory of table {table} has no tenant {key}: say first in which \
+             shard it lies (quorate space assign)"
+        ),
+    )
+}
+
+fn place_of_op(map: &Map, op: &Op) -> Answered<Place> {
+    place_of(map, &op.table, |schema| {
         let (item, whole) = match &op.action {
             Action::Put { item } => (item, true),
             Action::Delete { key } | Action::Check { key } | Action::Update { key, .. } => (key, false),
@@ -63,18 +103,32 @@ fn place_of_op(placement: &Placement, op: &Op) -> Place {
     })
 }
 
-fn place_of_get(placement: &Placement, get: &Get) -> Place {
-    place_of(placement, &get.table, |schema| schema.key_of(&get.key).ok())
+/// Where an item that is read lies; `together` with others at one moment only if it is known.
+fn place_of_get(map: &Map, get: &Get, together: bool) -> Answered<Place> {
+    let key = |schema: &KeySchema| schema.key_of(&get.key).ok();
+    match map.placement.table(&get.table) {
+        Some(block) if !together => match key(&block.schema) {
+            Some(key) => Ok(in_block(block, place_to_look(map, block, &key)?)),
+            None => Ok(in_block(block, ShardId(block.first))),
+        },
+        _ => place_of(map, &get.table, key),
+    }
 }
 
 /// Does something by the newest map, and again where the map was old.
 pub(crate) async fn routed<T, F: Future<Output = Answered<T>>>(
     gateway: &Gateway,
-    with: impl Fn(Arc<Placement>) -> F,
+    with: impl Fn(Map) -> F,
 ) -> Answered<T> {
     let mut left = TRIES;
+    let mut newest = false;
     loop {
-        match with(gateway.door.placement()).await {
+        match with(Map { placement: gateway.door.placement(), newest }).await {
+            Err(error) if error.kind == Kind::Unlisted && !newest => {
+                // Through shard 1's log, so that this node's map is as new.
+                gateway.read(Read::List { after: None, limit: 1 }, true).await?;
+                newest = true;
+            }
             Err(error) if error.kind == Kind::Moved && left > 0 => {
                 left -= 1;
                 tokio::time::sleep(PAUSE).await;
@@ -132,6 +186,14 @@ fn place_of_token(placement: &Placement, ops: &[Op], token: &Token) -> Place {
     }
 }
 
+/// Whether a transaction whose items all lie in one shard has its token's row there, too: not where tenants move, or the request, when it
+/// comes again behind a move, would not find it.
+fn stays_at(placement: &Placement, ops: &[Op], token: &Token, place: Place) -> bool {
+    let moves =
+        |op: &Op| placement.table(&op.table).is_some_and(|block| block.division == Division::Directory);
+    !ops.iter().any(moves) || place_of_token(placement, ops, token) == place
+}
+
 /// All operations or none, wherever they lie.
 async fn transact(
     gateway: &Gateway,
@@ -180,16 +242,20 @@ pub(crate) async fn execute(
             other => return other,
         }
     }
-    routed(gateway, |placement| {
+    routed(gateway, |map| {
         let (token, ops) = (token.clone(), ops.clone());
         async move {
-            let places: Vec<Place> = ops.iter().map(|op| place_of_op(&placement, op)).collect();
-            let of = by_place(&places);
-            if let ([place], _) | ([place, ..], true) = (&places[..], of.len() == 1) {
+            let places = ops.iter().map(|op| place_of_op(&map, op)).collect::<Answered<Vec<Place>>>()?;
+            let (placement, of) = (&map.placement, by_place(&places));
+            let stays =
+                |place: &Place| token.as_ref().is_none_or(|token| stays_at(placement, &ops, token, *place));
+            if let ([place], _) | ([place, ..], true) = (&places[..], of.len() == 1)
+                && stays(place)
+            {
                 return one(gateway, *place, Execute { atomic, token, ops }, retry).await;
             }
             if atomic {
-                let token = token.map(|token| (place_of_token(&placement, &ops, &token), token));
+                let token = token.map(|token| (place_of_token(placement, &ops, &token), token));
                 return transact(gateway, token, places.into_iter().zip(ops).collect(), retry).await;
             }
             let part = |place, at: &[usize]| {
@@ -226,10 +292,15 @@ pub(crate) async fn gets(
             other => return other,
         }
     }
-    routed(gateway, |placement| {
-        let gets = gets.clone();
+    routed(gateway, |map| {
+        let mut gets = gets.clone();
         async move {
-            let places: Vec<Place> = gets.iter().map(|get| place_of_get(&placement, get)).collect();
+            let places =
+                gets.iter().map(|get| place_of_get(&map, get, together)).collect::<Answered<Vec<Place>>>()?;
+            for (get, place) in gets.iter_mut().zip(&places) {
+                get.moved =
+                    map.placement.table(&get.table).map_or(Index(0), |block| block.moved(place.shard));
+            }
             if together {
                 return gathered(gateway, places.into_iter().zip(gets).collect()).await;
             }
@@ -303,27 +374,33 @@ pub(crate) fn there<T>(place: Place, answered: Answered<T>) -> Answered<T> {
 /// A page of a query, from the shard of its partition, or of a scan, from one shard after the other in the order of slots; of a
 /// global index, and of a partition that lies in all shards, from all at once.
 pub(crate) async fn page(gateway: &Gateway, page: Page, consistent: bool) -> Answered<Paged> {
-    routed(gateway, |placement| {
+    routed(gateway, |map| {
         let page = page.clone();
         async move {
-            let Some(block) = placement.table(&page.table) else {
+            let Some(block) = map.placement.table(&page.table) else {
                 return paged(gateway, META_PLACE, page, consistent).await;
             };
             if let Some((index, described)) = scatter::global(gateway, &page).await? {
                 return scatter::page(gateway, block, &described, &index, &page).await;
             }
             let partition = match &page.keys {
+                KeysAsked::All(segment) if block.division == Division::Directory => {
+                    return scan_tenants(gateway, block, &page, *segment, consistent).await;
+                }
                 KeysAsked::All(segment) => return scan(gateway, block, &page, *segment, consistent).await,
                 KeysAsked::Resolved(condition) => Some(condition.partition.clone()),
                 KeysAsked::Condition(condition) => partition_of(&block.schema, condition),
             };
             let shard = match &partition {
                 None => ShardId(block.first),
-                Some(partition) => match block.shard_of_partition(partition) {
-                    Some(shard) => shard,
-                    None => return scatter::query(gateway, block, &page, consistent).await,
-                },
+                Some(_) if !block.division.keeps_partitions() => {
+                    return scatter::query(gateway, block, &page, consistent).await;
+                }
+                Some(partition) => {
+                    place_to_look(&map, block, &Key { partition: partition.clone(), sort: Vec::new() })?
+                }
             };
+            let page = Page { moved: block.moved(shard), ..page };
             paged(gateway, in_block(block, shard), page, consistent).await
         }
     })
@@ -361,7 +438,7 @@ async fn scan(
     // Behind the start: an earlier page has been through all shards before its own.
     let start = page.start.as_ref().and_then(|start| {
         let key = block.schema.key_of(&block.schema.only_key(start)).ok()?;
-        Some(block.shard_of(&key).get())
+        Some(block.shard_of(&key)?.get())
     });
     if slots.is_none()
         && let (Some((segment, of)), Some(_)) = (segment, start.filter(|at| !shards.contains(at)))
@@ -378,20 +455,88 @@ async fn scan(
         let start = page.start.clone().filter(|_| start.is_none_or(|at| at == shard));
         let part = Page { keys: KeysAsked::All(slots), limit, start, bytes: Some(room), ..page.clone() };
         let part = paged(gateway, in_block(block, ShardId(shard)), part, consistent).await?;
-        all.count += part.count;
-        all.scanned += part.scanned;
-        all.bytes += part.bytes;
-        all.fetched += part.fetched;
-        all.local |= part.local;
-        all.items.extend(part.items);
-        // A part that ends before its shard does is the last one, and says where the next page begins.
-        all.last = part.last;
+        room = room.saturating_sub(part.bytes).max(1);
+        add(&mut all, part);
         if all.last.is_some() {
             break;
         }
-        room = room.saturating_sub(part.bytes).max(1);
     }
     Ok(all)
+}
+
+/// Adds a part to a page. One that ends before what it is of does is the last one, and says where the next page begins.
+fn add(all: &mut Paged, part: Paged) {
+    all.count += part.count;
+    all.scanned += part.scanned;
+    all.bytes += part.bytes;
+    all.fetched += part.fetched;
+    all.local |= part.local;
+    all.items.extend(part.items);
+    all.last = part.last;
+}
+
+/// A page of a scan of a table that is divided by directory: tenant by tenant, in the order of their keys. So a scan that goes on behind a
+/// move meets each tenant once, wherever it lies. Several are asked at once; who has told more than is left of the page is asked again.
+async fn scan_tenants(
+    gateway: &Gateway,
+    block: &Block,
+    page: &Page,
+    segment: Option<(u32, u32)>,
+    consistent: bool,
+) -> Answered<Paged> {
+    let first = in_block(block, ShardId(block.first));
+    let start = page
+        .start
+        .as_ref()
+        .map(|start| block.schema.key_of(&block.schema.only_key(start)).map(|key| key.partition));
+    let start = match start.transpose() {
+        Ok(start) => start,
+        // Any shard says what is wrong with it.
+        Err(_) => return paged(gateway, first, page.clone(), consistent).await,
+    };
+    if let (Some((segment, of)), Some(start)) = (segment, &start)
+        && !is_in_segment(start, Some((segment, of)))
+    {
+        return Err(ApiError::validation(other_segment(segment, of)));
+    }
+    let mut tenants = block.tenants_from(start.as_deref().unwrap_or_default(), segment).peekable();
+    if tenants.peek().is_none() {
+        return paged(gateway, first, Page { start: None, ..page.clone() }, consistent).await;
+    }
+    let part = |(tenant, shard): (&Bytes, ShardId), limit, room| {
+        let sort = (Bound::Unbounded, Bound::Unbounded);
+        let keys = KeysAsked::Resolved(KeyCondition { partition: tenant.to_vec(), sort });
+        let start = page.start.clone().filter(|_| start.as_deref() == Some(&tenant[..]));
+        let part = Page { keys, limit, start, bytes: Some(room), moved: block.moved(shard), ..page.clone() };
+        paged(gateway, in_block(block, shard), part, consistent)
+    };
+    let mut all = Paged::default();
+    loop {
+        let asked: Vec<(&Bytes, ShardId)> = tenants.by_ref().take(TENANTS_AT_ONCE).collect();
+        let left = |all: &Paged| {
+            let limit = page.limit.map(|limit| limit.saturating_sub(all.scanned));
+            (limit, PAGE_BYTES.saturating_sub(all.bytes).max(1))
+        };
+        let (limit, room) = left(&all);
+        let parts = beside(asked.iter().map(|tenant| part(*tenant, limit, room))).await;
+        for (tenant, told) in asked.into_iter().zip(parts) {
+            let (limit, room) = left(&all);
+            let mut told = told?;
+            // It was asked for as much as there was room for before the others; and one that fills the page says where it ends.
+            let (rows, ends) = (limit.unwrap_or(usize::MAX), told.last.is_some());
+            let over = told.scanned > rows || told.bytes > room && all.scanned > 0;
+            if over || !ends && (told.scanned == rows || told.bytes >= room) {
+                told = part(tenant, limit, room).await?;
+            }
+            add(&mut all, told);
+            if all.last.is_some() {
+                return Ok(all);
+            }
+        }
+        if tenants.peek().is_none() {
+            return Ok(all);
+        }
+    }
 }
 
 /// The shards that a scan's segment has something of, and what it is of each of them. Segments divide the slots, where these are

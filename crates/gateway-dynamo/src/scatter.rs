@@ -137,7 +137,11 @@ pub(crate) async fn page(
     index: &str,
     page: &Page,
 ) -> Answered<Paged> {
-    merged(block, page, |place, part| rows(gateway, place, described, index, part)).await
+    merged(block, page, |place, part| {
+        let part = Page { moved: block.moved(place.shard), ..part };
+        rows(gateway, place, described, index, part)
+    })
+    .await
 }
 
 /// A page of one partition of a table, which lies in all shards.
@@ -259,6 +263,7 @@ pub(crate) async fn global(gateway: &Gateway, page: &Page) -> Answered<Option<(S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_base::Index;
     use quorate_base::rng::Rng;
     use quorate_node::api::tables::KeysAsked;
 
@@ -276,6 +281,7 @@ mod tests {
             start: None,
             backward,
             consistent: false,
+            moved: Index(0),
         }
     }
 

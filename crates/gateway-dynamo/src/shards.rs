@@ -9,7 +9,7 @@ use crate::route::Place;
 use crate::{Gateway, now_ms, tables, unexpected};
 use bytes::Bytes;
 use quorate_base::{NodeId, ShardId};
-use quorate_node::api::tables::{Home, Read, ReadReply, Zones};
+use quorate_node::api::tables::{Division, Home, Read, ReadReply, Zones};
 use quorate_node::api::{Body, Request};
 use quorate_wire::table::{Definition, Figures, IndexState};
 use serde_json::{Value, json};
@@ -184,6 +184,11 @@ pub(crate) async fn describe(gateway: &Gateway, params: Params<'_>) -> Answered<
             let mut text = Vec::new();
             begin.write_json(&mut text);
             told["Begin"] = serde_json::from_slice(&text).unwrap_or_default();
+        }
+        if let Some(block) = block.filter(|block| block.division == Division::Directory) {
+            let at = block.place_of(ShardId(shard.number));
+            let lies = |lies: &&u32| Some(**lies) == at;
+            told["Tenants"] = json!(block.directory.tenants().values().filter(lies).count());
         }
         if let Some(keys) = hot.remove(&shard.number) {
             told["HotKeys"] = keys;

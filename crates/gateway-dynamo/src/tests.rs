@@ -5,6 +5,7 @@ mod capacity;
 mod deleting;
 mod divided;
 mod sharded;
+mod tenants;
 
 use crate::{Gateway, Options, failure, front, operation};
 use bytes::Bytes;
@@ -155,8 +156,21 @@ pub(crate) async fn ask(
     name: &str,
     body: Value,
 ) -> Result<Value, (failure::Kind, String)> {
+    target(gateway, &format!("DynamoDB_20120810.{name}"), body).await
+}
+
+/// The same of an operation that the service does not have.
+pub(crate) async fn own(
+    gateway: &Gateway,
+    name: &str,
+    body: Value,
+) -> Result<Value, (failure::Kind, String)> {
+    target(gateway, &format!("Quorate.{name}"), body).await
+}
+
+async fn target(gateway: &Gateway, target: &str, body: Value) -> Result<Value, (failure::Kind, String)> {
     let mut headers = HeaderMap::new();
-    headers.insert("x-amz-target", format!("DynamoDB_20120810.{name}").parse().unwrap());
+    headers.insert("x-amz-target", target.parse().unwrap());
     let operation = operation::named(&headers).map_err(|e| (e.kind, e.message))?;
     let body = Bytes::from(body.to_string());
     match operation::carry_out(gateway, operation, "localhost:8000", &body).await {

@@ -125,7 +125,7 @@ pub(crate) async fn get(gateway: &Gateway, mut members: Members) -> Answered<Vec
         let projection = projection(&mut members, &mut expressions)?;
         expressions.finish().map_err(of_item)?;
         projected.add(projection.as_ref(), 1)?;
-        gets.push(Get { table, key, projection });
+        gets.push(Get { projection, ..Get::of(table, key) });
     }
     for (at, get) in gets.iter().enumerate() {
         if gets[..at].iter().any(|other| other.table == get.table && other.key == get.key) {
@@ -257,7 +257,7 @@ async fn sizes(gateway: &Gateway, ops: &[Op]) -> Answered<Vec<usize>> {
             Action::Put { .. } => crate::tables::described(gateway, &op.table).await?.schema.only_key(&given),
             _ => given,
         };
-        gets.push(Get { table: op.table.clone(), key, projection: None });
+        gets.push(Get::of(&op.table, key));
     }
     Ok(items::gets(gateway, gets, true).await?.into_iter().map(|got| got.bytes).collect())
 }

@@ -200,8 +200,6 @@ pub enum Part {
     Spaces,
     /// More than one shard a space.
     Shards,
-    /// An explicit map of what lies in which shard.
-    Directory,
     /// Transactions across shards.
     Transactions,
     /// Session tokens.
@@ -227,7 +225,6 @@ impl Part {
             Self::Raft => "one shard replicated by raft",
             Self::Spaces => "spaces with a policy of their own",
             Self::Shards => "spaces of several shards",
-            Self::Directory => "partitioning by directory",
             Self::Transactions => "transactions across shards",
             Self::Sessions => "session tokens",
             Self::BoundedReads => "reads with a bound on staleness",

@@ -60,8 +60,8 @@ pub use traffic::Traffic;
 /// whether it withholds. 4: members come and go. 5: promises for leases, and how an entry was committed. 6: a replica whose disk is
 /// lost asks its leader for the term. 9: reads of indexes row by row, and of streams, are passed on. 11: pages lay
 /// committed intents over their rows, and have a leader pause. 12: a greeting tells processes of one node apart. 13: and with what
-/// a directory began. 14: a word is sent back.
-pub(crate) const VERSION: u16 = 14;
+/// a directory began. 14: a word is sent back. 15: tenants move between shards.
+pub(crate) const VERSION: u16 = 15;
 const HEADER_BYTES: usize = 8;
 const WORD_BYTES: usize = 8;
 /// The largest packet that is read: what a lane makes, and room for its last frame to be the largest there is.

@@ -27,6 +27,7 @@ mod stranded;
 mod succession;
 mod swarm;
 mod tables;
+mod tenants;
 mod trace;
 mod watchers;
 mod world;

@@ -17,6 +17,7 @@ mod end;
 mod fenced;
 mod judge;
 mod looks;
+mod moving;
 mod old;
 mod ops;
 mod rounds;
@@ -33,6 +34,7 @@ use crate::stranded::Stranded;
 use crate::succession::Succession;
 use crate::swarm::Swarm;
 use crate::tables::Tables;
+use crate::tenants::Tenants;
 use crate::trace::{Record, Trace, What};
 use crate::watchers::Watchers;
 use crate::world::{KV, Script, World, others};
@@ -179,6 +181,7 @@ pub(crate) struct Run {
     compaction: Option<Compaction>,
     tables: Vec<Tables>,
     drops: Option<Drops>,
+    tenants: Option<Tenants>,
     /// What clients of tables wait for: whom they asked, when, and what in words.
     asked_tables: BTreeMap<usize, (NodeId, Instant, String)>,
     /// Deletions of each key that were asked for and never answered, so far.
@@ -331,6 +334,7 @@ impl Run {
             fences: plan.fences.then(|| Fences::new(plan.seed)),
             compaction: knobs.compaction.then(|| Compaction::new(plan.seed)),
             drops: (knobs.groups > 0 && knobs.drops).then(|| Drops::new(plan.seed)),
+            tenants: (knobs.groups > 1).then(|| Tenants::new(plan.seed)),
             tables,
             asked_tables: BTreeMap::new(),
             deleting: BTreeMap::new(),
@@ -371,6 +375,9 @@ impl Run {
                 return Err(format!("Livelock: {EVENTS_MAX} events, and it is only {now:?} ({stuck})"));
             }
             match self.world.step()? {
+                Some(Script::Client(client)) if (moving::FIRST..moving::LAST).contains(&client) => {
+                    self.mover(client);
+                }
                 Some(Script::Client(client)) if (dropped::FIRST..GUESTS).contains(&client) => {
                     self.drop_client(client);
                 }
@@ -560,6 +567,10 @@ impl Run {
             }
             if client == churn::CLIENT {
                 self.members_answered(result)?;
+                continue;
+            }
+            if (moving::FIRST..moving::LAST).contains(&client) {
+                self.mover_answered(client, result)?;
                 continue;
             }
             if (dropped::FIRST..GUESTS).contains(&client) {

@@ -31,6 +31,8 @@ pub(crate) fn of(operation: Operation) -> Members {
         O::GetShardIterator => GET_SHARD_ITERATOR,
         O::ListStreams => &[("TableName", Text), ("Limit", Integer), ("ExclusiveStartStreamArn", Text)],
         O::DescribeShards => &[("TableName", Text), ("HotKeys", Flag)],
+        O::AssignTenant => &[("TableName", Text), ("Tenant", Attribute), ("Shard", Integer)],
+        O::ListTenants => &[("TableName", Text), ("ExclusiveStartTenant", Attribute), ("Limit", Integer)],
         O::Off(_) => OFF,
         O::DescribeEndpoints | O::DescribeLimits | O::NotYet(_) => &[],
     }

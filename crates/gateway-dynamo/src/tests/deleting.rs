@@ -29,7 +29,7 @@ fn item() -> Item {
 /// Where the item of a table lies.
 fn shard_of(placement: &Placement, table: &str) -> ShardId {
     let Some(block) = placement.table(table) else { return ShardId(1) };
-    block.shard_of(&block.schema.key_of_item(&item()).unwrap())
+    block.shard_of(&block.schema.key_of_item(&item()).unwrap()).unwrap()
 }
 
 fn put(table: &str) -> Execute {

@@ -174,7 +174,9 @@ async fn what_cannot_be_divided_is_told() {
         (&[by("range"), split("a b"), shards("4")], "makes 3 shards: leave the former out"),
         (&[by("range"), shards("4")], "makes 1 shards: leave the former out"),
         (&[by("none"), shards("4")], "which one shard has"),
-        (&[by("directory")], "needs partitioning by directory"),
+        (&[by("directory")], "the tag quorate:shards says how many"),
+        (&[by("directory"), shards("1")], "the tag quorate:shards says how many"),
+        (&[by("directory"), shards("2"), split("a")], "goes with a table that is partitioned by range"),
         (&[by("list")], "write none, range, hash, directory or time+hash"),
     ] {
         let (kind, told) = ask(&gateway, "CreateTable", wanted("table", tags)).await.unwrap_err();

@@ -67,7 +67,7 @@ impl Cluster {
 
     /// Asks a node for an item with a plain read, and takes an answer that comes at once.
     fn look(&mut self, id: u64, shard: ShardId, n: usize) -> Option<Seen> {
-        let get = Get { table: "t".into(), key: item(n), projection: None };
+        let get = Get::of("t", item(n));
         let (answers, slot) = self.plain(id, shard, Read::Get(vec![get]), None);
         self.settle();
         let answer = answers.lock().unwrap().pop()?;
@@ -131,7 +131,7 @@ fn every_replica_answers_within_the_bound_and_says_how_old() {
                 }
             }
         }
-        let get = Get { table: "t".into(), key: item(7), projection: None };
+        let get = Get::of("t", item(7));
         let (answers, slot) = cluster.plain(alone, at, Read::Get(vec![get]), None);
         cluster.drain();
         let answered = answers.lock().unwrap().pop();
@@ -144,7 +144,7 @@ fn every_replica_answers_within_the_bound_and_says_how_old() {
     }
     assert!(last > Duration::from_secs(4), "it went on for as long as it may: {last:?}");
     cluster.pass_alone(alone, 2_000);
-    let get = Get { table: "t".into(), key: item(7), projection: None };
+    let get = Get::of("t", item(7));
     let (answers, _) = cluster.plain(alone, at, Read::Get(vec![get]), None);
     cluster.pass_alone(alone, 300);
     assert!(answers.lock().unwrap().is_empty(), "it cannot keep the bound, and waits for a leader");
@@ -174,7 +174,7 @@ fn an_operation_asks_for_less_than_the_table_allows() {
     let at = KV;
     cluster.ask(2, at, put_item(7));
     cluster.pass(1_000);
-    let get = || Read::Get(vec![Get { table: "t".into(), key: item(7), projection: None }]);
+    let get = || Read::Get(vec![Get::of("t", item(7))]);
     let follower = cluster.leader(at) % NODES + 1;
     let answered = |cluster: &mut Cluster, read, within| {
         let (answers, slot) = cluster.plain(follower, at, read, within);
@@ -191,7 +191,7 @@ fn an_operation_asks_for_less_than_the_table_allows() {
     let (answer, _) = answered(&mut cluster, get(), Some(Duration::from_secs(6)));
     assert!(format!("{answer:?}").contains("above what the table allows: 5000 ms"), "{answer:?}");
     cluster.ask(1, KV, create_with("other", Vec::new()));
-    let other = || Read::Get(vec![Get { table: "other".into(), key: item(7), projection: None }]);
+    let other = || Read::Get(vec![Get::of("other", item(7))]);
     let (answers, _) = cluster.plain(follower, KV, other(), Some(BOUND));
     cluster.settle();
     assert!(format!("{answers:?}").contains("declares none"), "{answers:?}");
@@ -405,7 +405,7 @@ impl Cluster {
 
     /// The same as `look`, of a node that hears nobody.
     fn look_alone(&mut self, id: u64, shard: ShardId, n: usize) -> Option<Seen> {
-        let get = Get { table: "t".into(), key: item(n), projection: None };
+        let get = Get::of("t", item(n));
         let (answers, slot) = self.plain(id, shard, Read::Get(vec![get]), None);
         self.drain();
         let answer = answers.lock().unwrap().pop()?.ok()?;

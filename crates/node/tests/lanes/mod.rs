@@ -571,7 +571,7 @@ fn put_item(n: usize) -> Request {
 }
 
 fn get_item(n: usize) -> Request {
-    let get = Get { table: "t".into(), key: item(n), projection: None };
+    let get = Get::of("t", item(n));
     Request::Table { read: Box::new(Read::Get(vec![get])), fresh: Fresh::Newest, epoch: EPOCH }
 }
 

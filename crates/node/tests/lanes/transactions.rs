@@ -22,7 +22,7 @@ impl Cluster {
         let view = self.nodes.iter().flatten().next().unwrap().lane.view();
         let block = view.tables().placement().table("t").unwrap();
         let key = block.schema.key_of(&item(n)).unwrap();
-        Place { shard: block.shard_of(&key), epoch: EPOCH }
+        Place { shard: block.shard_of(&key).unwrap(), epoch: EPOCH }
     }
 
     /// Some items, no two of which lie in one shard.
@@ -65,7 +65,7 @@ impl Cluster {
 
     /// Which of the items are there, read at a node at one moment.
     fn there(&mut self, id: u64, items: &[usize]) -> Vec<bool> {
-        let get = |n: usize| Get { table: "t".into(), key: item(n), projection: None };
+        let get = |n: usize| Get::of("t", item(n));
         let gets = items.iter().map(|&n| (self.place(n), get(n))).collect();
         let answer = self.ask(id, KV, Request::Gather(Box::new(Gather { gets, together: true })));
         let Body::Table(reply) = answer.body else { panic!() };

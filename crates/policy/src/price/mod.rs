@@ -41,9 +41,6 @@ pub(crate) fn needs(d: &Decision) -> Vec<Part> {
     if many {
         parts.push(Part::Shards);
     }
-    if d.partition_by == Partitioning::Directory {
-        parts.push(Part::Directory);
-    }
     if many && d.promise == Consistency::StrictSerializable {
         parts.push(Part::Transactions);
     }

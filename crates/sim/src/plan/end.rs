@@ -50,6 +50,7 @@ impl Run {
         self.final_zones()?;
         self.final_drained()?;
         self.final_drops()?;
+        self.final_tenants()?;
         Ok(settled)
     }
 
@@ -110,6 +111,7 @@ impl Run {
             && self.final_zones().is_ok()
             && self.undrained().is_none()
             && self.final_drops().is_ok()
+            && self.final_tenants().is_ok()
             && self.converged().is_ok()
             && leader.is_some_and(|r| leased(r.lane.view()).is_ok_and(|left| left.kvs.is_empty()))
             && leader.is_some_and(|r| self.watchers.is_through(r.lane.view()))

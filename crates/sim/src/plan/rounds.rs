@@ -60,6 +60,7 @@ impl Run {
         }
         self.begin_tables();
         self.begin_drops();
+        self.begin_movers();
         let round = self.round;
         // Where nobody can be stranded nothing is to be kept away from that.
         let moves = self.world.knobs.groups > 0 && self.world.knobs.members;

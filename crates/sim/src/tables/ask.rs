@@ -1,18 +1,19 @@
 //! Items, conditions and updates of the clients of tables, as commands and reads. An item has its key `k` and its value `v`, a
 //! number or a list of numbers; a register has `g` too, the key of an index.
 
-use super::{ACROSS, TABLE};
+use super::{ACROSS, SHARDED, TABLE};
 use crate::world::KV;
 use bytes::Bytes;
 use quorate_base::ShardId;
 use quorate_item::codec::Codec;
 use quorate_item::{AttributeValue, Comparator, Item, Operand, Path, Source, Update};
 use quorate_node::api::{Fresh, Gather, Place, Request, Transact};
-use quorate_state::table::{Get, KeysAsked, Page, Placement, Read};
+use quorate_state::table::{Block, Division, Get, KeysAsked, Page, Placement, Read};
 use quorate_wire::kv::Command as Any;
 use quorate_wire::table::{
-    Action, Capacity, Definition, EPOCH, Execute, Index, IndexState, KeyNames, Op, PARTITION_TAG, Projected,
-    Returns, SHARDS_TAG, SPLITS_TAG, Scalar, StreamView, Throughput, What,
+    Action, Assigned, BY_DIRECTORY, Capacity, Command, Definition, EPOCH, Execute, Index, IndexState,
+    KeyNames, Op, PARTITION_TAG, Projected, Returns, SHARDS_TAG, SPLITS_TAG, Scalar, StreamView, Tenant,
+    Throughput, What,
 };
 
 /// The index.
@@ -152,7 +153,7 @@ pub(super) fn check(of: u64, condition: &Condition) -> Op {
 }
 
 pub(super) fn get(names: impl IntoIterator<Item = String>) -> Read {
-    let get = |name| Get { table: TABLE.into(), key: keyed(name), projection: None };
+    let get = |name| Get::of(TABLE, keyed(name));
     Read::Get(names.into_iter().map(get).collect())
 }
 
@@ -167,7 +168,7 @@ pub(super) fn page(shard: u32) -> Request {
 }
 
 /// The name of an item.
-pub(super) fn name(item: &Item) -> Option<&str> {
+pub(crate) fn name(item: &Item) -> Option<&str> {
     match item.get("k") {
         Some(AttributeValue::S(name)) => Some(name),
         _ => None,
@@ -204,6 +205,11 @@ pub(crate) fn route(
     request: Request,
     now: u64,
 ) -> Option<(ShardId, Request)> {
+    if let Some(block) = placement.table(table)
+        && let Some(unlisted) = keys_of(&request).into_iter().find(|item| lies(block, item).is_none())
+    {
+        return assign(block, &unlisted);
+    }
     let (command, read) = match request {
         Request::Explained(request, slot) => {
             let (shard, request) = route(placement, table, *request, now)?;
@@ -220,12 +226,12 @@ pub(crate) fn route(
     }
     let block = placement.table(table)?;
     let place = |shard: ShardId| Place { shard, epoch: block.epoch };
-    let of_key = |item: &Item| {
-        let key = block.schema.key_of(&block.schema.only_key(item)).ok()?;
-        Some(place(block.shard_of(&key)))
-    };
+    let of_key = |item: &Item| lies(block, item).map(place);
     if let Some((Read::Page(mut page), fresh)) = read {
         let KeysAsked::All(Some((shard, _))) = page.keys else { return None };
+        if block.division == Division::Directory {
+            return None;
+        }
         page.keys = KeysAsked::All(None);
         let shards: Vec<ShardId> = block.shards().collect();
         let shard = *shards.get(shard as usize % shards.len().max(1))?;
@@ -233,7 +239,12 @@ pub(crate) fn route(
         return Some((shard, Request::Table { read, fresh, epoch: block.epoch }));
     }
     if let Some((Read::Get(gets), fresh)) = read {
-        let gets = gets.into_iter().map(|get| Some((of_key(&get.key)?, get))).collect::<Option<Vec<_>>>()?;
+        let placed = |mut get: Get| {
+            let place = of_key(&get.key)?;
+            get.moved = block.moved(place.shard);
+            Some((place, get))
+        };
+        let gets = gets.into_iter().map(placed).collect::<Option<Vec<_>>>()?;
         if let [(place, get)] = &gets[..] {
             let read = Box::new(Read::Get(vec![get.clone()]));
             return Some((place.shard, Request::Table { read, fresh, epoch: place.epoch }));
@@ -256,6 +267,49 @@ pub(crate) fn route(
     Some((KV, Request::Transact(Box::new(Transact { now, token, ops }))))
 }
 
+/// The items that a request is of, by their keys or whole.
+fn keys_of(request: &Request) -> Vec<Item> {
+    match request {
+        Request::Write(Any::Table(command)) => match &command.what {
+            What::Execute(execute) => {
+                let key = |op: &Op| match &op.action {
+                    Action::Put { item } => Item::decode(item).ok(),
+                    Action::Delete { key } | Action::Check { key } | Action::Update { key, .. } => {
+                        Item::decode(key).ok()
+                    }
+                };
+                execute.ops.iter().filter_map(key).collect()
+            }
+            _ => Vec::new(),
+        },
+        Request::Table { read, .. } => match &**read {
+            Read::Get(gets) => gets.iter().map(|get| get.key.clone()).collect(),
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+/// In which shard an item lies, by it or its key.
+fn lies(block: &Block, item: &Item) -> Option<ShardId> {
+    block.shard_of(&block.schema.key_of(&block.schema.only_key(item)).ok()?)
+}
+
+/// Whether the directory of a table does not have an item's tenant.
+pub(super) fn is_unlisted(placement: &Placement, table: &str, read: &Read) -> bool {
+    let (Some(block), Read::Get(gets)) = (placement.table(table), read) else { return false };
+    gets.iter().any(|get| lies(block, &get.key).is_none())
+}
+
+/// A tenant that the directory does not have is said to lie somewhere, in the place of what was to be asked of it.
+fn assign(block: &Block, item: &Item) -> Option<(ShardId, Request)> {
+    let key = block.schema.key_of(&block.schema.only_key(item)).ok()?;
+    let at = key.partition.iter().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add((*byte).into()));
+    let tenant = Tenant { table: block.table, key: key.partition.into() };
+    let what = What::Assign { tenant, word: Assigned::To(at % block.count) };
+    Some((KV, Request::Write(Any::Table(Box::new(Command { epoch: block.epoch, now: 0, what })))))
+}
+
 /// A read of the newest state of some items, at one moment.
 pub(crate) fn read(names: impl IntoIterator<Item = String>) -> Request {
     Request::Table { read: Box::new(get(names)), fresh: Fresh::Newest, epoch: EPOCH }
@@ -266,22 +320,30 @@ pub(super) fn plain(names: impl IntoIterator<Item = String>) -> Request {
     Request::Table { read: Box::new(get(names)), fresh: Fresh::Plain(None), epoch: EPOCH }
 }
 
-/// How the keys of the table with so many shards of its own are divided among them: by hash, by time and hash, or by range, so that each has
-/// something of those who use them all.
-fn division(shards: u32) -> Vec<(String, String)> {
+/// Whether the table of this name, with so many shards, is divided by directory.
+pub(super) fn has_directory(name: &str, shards: u32, bounded: bool) -> bool {
+    name == SHARDED && shards == 4 && bounded
+}
+
+/// How the keys of the table with so many shards of its own are divided among them: by directory, by hash, by time and hash, or by range, so
+/// that each has something of those who use them all.
+fn division(shards: u32, directory: bool) -> Vec<(String, String)> {
     let tag = |key: &str, value: &str| (key.to_string(), value.to_string());
     match shards {
         2 => vec![tag(PARTITION_TAG, "range"), tag(SPLITS_TAG, &list(ACROSS + 1))],
         3 => vec![tag(PARTITION_TAG, "time+hash"), tag(SHARDS_TAG, "3")],
+        _ if directory => vec![tag(PARTITION_TAG, BY_DIRECTORY), tag(SHARDS_TAG, &shards.to_string())],
         _ => vec![tag(SHARDS_TAG, &shards.to_string())],
     }
 }
 
-/// The table, with an index of registers by their groups; or the one with so many shards of its own, which has a change feed, too.
+/// The table, with an index of registers by their groups; or the one with so many shards of its own, which mostly has a change feed, too.
 pub(crate) fn definition(name: &str, shards: u32, bounded: bool) -> Definition {
-    let own = if name == TABLE { Vec::new() } else { division(shards) };
+    let directory = has_directory(name, shards, bounded);
+    let own = if name == TABLE { Vec::new() } else { division(shards, directory) };
     let bound = bounded.then(|| ("quorate:staleness".into(), "5s".into()));
-    let sharded = name != TABLE;
+    // Tenants of a table with a change feed do not move.
+    let feeds = name != TABLE && !directory;
     let index = Index {
         name: INDEX.into(),
         id: 0,
@@ -297,7 +359,7 @@ pub(crate) fn definition(name: &str, shards: u32, bounded: bool) -> Definition {
         keys: KeyNames { hash: vec!["k".into()], range: Vec::new() },
         globals: vec![index],
         tags: own.into_iter().chain(bound).collect(),
-        stream: sharded.then_some(StreamView::Both),
+        stream: feeds.then_some(StreamView::Both),
         ..Definition::default()
     }
 }

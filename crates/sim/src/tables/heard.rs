@@ -32,6 +32,8 @@ impl Heard {
                     {
                         Self::NotDone
                     }
+                    // The directory did not have the tenant: see `ask::route`.
+                    Reply::Placed => Self::NotDone,
                     reply => Self::Reply(reply),
                 },
                 Body::Table(reply) => match *reply {
@@ -57,7 +59,7 @@ impl Heard {
             Err(
                 Failure::NoLeader
                 | Failure::Overloaded
-                | Failure::Refused(Refused::Table(Refusal::StaleEpoch | Refusal::NotFound), _),
+                | Failure::Refused(Refused::Table(Refusal::StaleEpoch | Refusal::Moved | Refusal::NotFound), _),
             ) => Self::NotDone,
             // A node that is behind may not have the table yet, and says so of itself alone.
             Err(Failure::Refused(refused, _)) => return Err(format!("Tables: refused: {refused:?}")),

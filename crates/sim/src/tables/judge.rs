@@ -56,6 +56,10 @@ impl Tables {
         for name in registers.chain(lists) {
             let mut read = ask::get([name]);
             ask::address_read(&mut read, self.name());
+            if ask::is_unlisted(placement, self.name(), &read) {
+                held.push(None);
+                continue;
+            }
             let request = Request::Table { read: Box::new(read.clone()), fresh: Fresh::Newest, epoch: EPOCH };
             let routed = ask::route(placement, self.name(), request, 0);
             let view = routed.and_then(|(shard, _)| view_of(shard));

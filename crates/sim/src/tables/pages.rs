@@ -18,7 +18,7 @@ fn page(get: &Get, scans: bool, consistent: bool) -> Option<Page> {
     let is = is(get)?;
     let (keys, filter) =
         if scans { (KeysAsked::All(None), Some(is)) } else { (KeysAsked::Condition(is), None) };
-    Some(Page { filter, whole: true, consistent, ..Page::of(&get.table, keys) })
+    Some(Page { filter, whole: true, consistent, moved: get.moved, ..Page::of(&get.table, keys) })
 }
 
 /// What a page of one item found.
@@ -42,7 +42,9 @@ impl Tables {
         if !self.pages.chance(1, 4) {
             return false;
         }
-        let Some(page) = page(get, self.pages.chance(1, 8), consistent) else { return false };
+        // Tenants are scanned one by one.
+        let scans = self.pages.chance(1, 8) && !ask::has_directory(self.name(), self.shards, self.bounded);
+        let Some(page) = page(get, scans, consistent) else { return false };
         **read = Read::Page(Box::new(page));
         true
     }

@@ -9,7 +9,9 @@ use quorate_base::{EntryId, Index, Term};
 use quorate_storage::state::{StateError, StateResult};
 use quorate_wire::kv::Revision;
 
-const FORMAT: u8 = 5;
+const FORMAT: u8 = 6;
+/// Of releases that knew no tables that are divided by directory.
+const UNLISTED: u8 = 5;
 /// Of releases that knew no tables but those that are partitioned by hash.
 const HASHED_ALONE: u8 = 4;
 /// In this one the newest versions whose changes were not swept were counted as history, too.
@@ -86,7 +88,7 @@ impl Meta {
         }
         // Its checksum holds: it is whole, and must not be set aside.
         match body.first() {
-            Some(&(FORMAT | HASHED_ALONE | COUNTED_TWICE)) => {}
+            Some(&(FORMAT | UNLISTED | HASHED_ALONE | COUNTED_TWICE)) => {}
             Some(&format) if format < FORMAT => {
                 return Err(StateError::newer(
                     "key-value state: its format is older than this release reads; bring the data over with a client of etcd",

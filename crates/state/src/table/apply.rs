@@ -43,6 +43,8 @@ pub(super) struct Moment {
     pub(super) now: u64,
     /// No client asks for it: an item's time is over.
     pub(super) by_time: bool,
+    /// Nor is anything changed: a tenant moves. No feed tells of it.
+    pub(super) moves: bool,
 }
 
 /// An item as it is stored.
@@ -97,7 +99,7 @@ impl Tables {
             return Ok(Err(Refusal::StaleEpoch));
         }
         let now = command.now;
-        let moment = Moment { index: at, version: at, now, by_time: false };
+        let moment = Moment { index: at, version: at, now, by_time: false, moves: false };
         self.recorded = 0;
         match &command.what {
             What::Create(definition) => Ok(self.create(state, definition, (at, now), None, digest)),
@@ -122,6 +124,10 @@ impl Tables {
             What::Moved { shard, since } => Ok(self.moved_shard(state, (*shard, *since), digest)),
             What::Leave { node, leaves } => Ok(self.leave(state, (*node, *leaves), at, digest)),
             What::Zone { node, zone } => Ok(self.name_zone(state, (*node, zone), digest)),
+            What::Assign { tenant, word } => Ok(self.assign(state, (tenant, *word), at, digest)),
+            What::Step { tenant, since, step } => {
+                self.step_of_move(state, moment, (tenant, Index(*since), step), digest)
+            }
         }
     }
 
@@ -134,6 +140,9 @@ impl Tables {
     ) -> Applied<Reply> {
         if execute.ops.iter().any(|op| self.is_elsewhere(&op.table)) {
             return Ok(Err(Refusal::StaleEpoch));
+        }
+        if self.holds_back(execute) {
+            return Ok(Err(Refusal::Moved));
         }
         let mut before = None;
         if let Some(token) = &execute.token {
@@ -311,7 +320,12 @@ impl Tables {
             }
         };
         table.counted.changed(old.as_ref().map(Item::size), new.map(Item::size));
-        self.record(state, moment, &table, (old.as_ref(), new), digest);
+        if !moment.moves {
+            self.record(state, moment, &table, (old.as_ref(), new), digest);
+        }
+        if self.tenants.any() {
+            self.note_written(state, &table, (&key.partition, &at), moment.index);
+        }
         if !self.dirty.contains(&table.definition.name) {
             self.dirty.insert(table.definition.name.clone());
         }

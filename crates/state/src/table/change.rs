@@ -135,6 +135,9 @@ impl Tables {
         let before = &table.definition;
         Self::check_placed(before, &definition)?;
         if definition.stream.is_some() && before.stream.is_none() {
+            self.check_still(name)?;
+        }
+        if definition.stream.is_some() && before.stream.is_none() {
             self.label_stream(&mut definition, now)?;
         }
         let Some(table) = table.changed(definition) else {

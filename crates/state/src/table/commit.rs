@@ -200,6 +200,9 @@ impl View for Applying<'_> {
     type Error = StateError;
 
     fn keys(&self, ops: &Execute) -> StateResult<Keys<Self>> {
+        if self.tables.holds_back(ops) {
+            return Ok(Err(Unfit::Moved));
+        }
         Ok(keys(&self.tables.catalog, ops))
     }
 
@@ -368,6 +371,9 @@ impl View for Seen<'_> {
     type Error = StateError;
 
     fn keys(&self, ops: &Execute) -> StateResult<Keys<Self>> {
+        if self.0.tables().holds_back(ops) {
+            return Ok(Err(Unfit::Moved));
+        }
         Ok(keys(&self.0.tables().catalog, ops))
     }
 
@@ -443,6 +449,7 @@ const NO_OPS: u8 = 3;
 const NO_VALIDATION: u8 = 4;
 const NO_REPEATED: u8 = 5;
 const NO_MISMATCH: u8 = 6;
+const NO_MOVED: u8 = 10;
 const YES: u8 = 7;
 const COMMITTED: u8 = 8;
 const ABORTED: u8 = 9;
@@ -468,6 +475,7 @@ pub(super) fn encode_record(record: &Stored) -> Bytes {
         }
         Record::No(No::Reason(Unfit::Repeated)) => out.put_u8(NO_REPEATED),
         Record::No(No::Reason(Unfit::TokenMismatch)) => out.put_u8(NO_MISMATCH),
+        Record::No(No::Reason(Unfit::Moved)) => out.put_u8(NO_MOVED),
         Record::Yes(prepared) => {
             out.put_u8(YES);
             write_prepared(&mut out, prepared);
@@ -491,6 +499,7 @@ pub(super) fn decode_record(stored: Bytes) -> StateResult<Stored> {
             NO_VALIDATION => Record::No(No::Reason(Unfit::Validation(text(&mut input)?))),
             NO_REPEATED => Record::No(No::Reason(Unfit::Repeated)),
             NO_MISMATCH => Record::No(No::Reason(Unfit::TokenMismatch)),
+            NO_MOVED => Record::No(No::Reason(Unfit::Moved)),
             YES => Record::Yes(read_prepared(&mut input)?),
             COMMITTED => Record::Over(Decision::Commit),
             ABORTED => Record::Over(Decision::Abort),

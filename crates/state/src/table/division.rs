@@ -5,6 +5,7 @@
 //! | --- | --- | --- |
 //! | hash | the one whose slots have the hash of its partition key | load is even; a query asks one shard, a scan has no order |
 //! | range | the one whose range has its partition key | a scan has the order of the keys; keys that grow all go to the last shard |
+//! | directory | the one that the directory says, tenant by tenant, which is all items of a partition key | tenants share shards as their owner likes, and move from one to another; one that the directory does not have is not written |
 //! | time and hash | by the hash of its whole key: the partition key is a stretch of time (an hour, a day), and the items of one lie in all shards | the newest stretch has the room of all shards; a query of one asks them all, and merges |
 //!
 //! A row begins with the four bytes of a *slot*: of the hash of its partition key, or, where the order of the keys is to be kept, the first
@@ -26,6 +27,8 @@ pub enum Division {
     Range(Vec<Vec<u8>>),
     /// By the hash of the whole key.
     TimeHash,
+    /// As the directory of the table says ([`super::placement::Directory`]).
+    Directory,
 }
 
 impl Division {
@@ -46,6 +49,7 @@ impl Division {
                     .into(),
             ),
             (Some(Partitioning::TimeHash), None) => Ok(Self::TimeHash),
+            (Some(Partitioning::Directory), None) => Ok(Self::Directory),
             _ => Ok(Self::Hash),
         }
     }
@@ -54,17 +58,18 @@ impl Division {
     pub(super) fn shards(&self) -> Option<usize> {
         match self {
             Self::Range(points) => Some(points.len() + 1),
-            Self::Hash | Self::TimeHash => None,
+            Self::Hash | Self::TimeHash | Self::Directory => None,
         }
     }
 
-    /// The how-manieth of `count` shards an item lies in.
-    pub(super) fn shard_of(&self, key: &Key, count: u32) -> u32 {
-        match self {
+    /// The how-manieth of `count` shards an item lies in; `None` if only the directory knows.
+    pub(super) fn shard_of(&self, key: &Key, count: u32) -> Option<u32> {
+        Some(match self {
             Self::Hash => share(hash32(&key.partition), count),
             Self::TimeHash => share(hash32(&key.bytes()), count),
             Self::Range(points) => points.partition_point(|from| *from <= key.partition) as u32,
-        }
+            Self::Directory => return None,
+        })
     }
 
     /// The partition key with which the how-manieth shard begins, if it begins with one.
@@ -81,7 +86,7 @@ impl Division {
     /// Where the rows of a partition key lie.
     pub(super) fn slot_of(&self, partition: &[u8]) -> [u8; SLOT] {
         match self {
-            Self::Hash | Self::TimeHash => hashed(partition),
+            Self::Hash | Self::TimeHash | Self::Directory => hashed(partition),
             Self::Range(_) => std::array::from_fn(|at| partition.get(at).copied().unwrap_or(0)),
         }
     }

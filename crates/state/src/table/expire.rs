@@ -55,6 +55,10 @@ impl Tables {
             }
             let Some(stored) = state.get(&self.rows.item(table.definition.id, key))? else { continue };
             let item = decode_stored(stored)?.item;
+            let tenant = table.schema.key_of_item(&item).map(|key| key.partition);
+            if tenant.is_ok_and(|tenant| self.tenants.holds_back(table.definition.id, &tenant)) {
+                continue;
+            }
             if is_over(&table, &item, moment.now) {
                 self.remove(state, moment, &table, item, digest)?;
                 gone += 1;

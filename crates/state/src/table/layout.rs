@@ -9,12 +9,15 @@ use quorate_storage::state::{StateError, StateResult};
 /// The kinds of rows, in their order in the store.
 pub(super) mod row {
     pub(in crate::table) const ADOPTED: u8 = b'A';
+    pub(in crate::table) const TENANT: u8 = b'B';
     pub(in crate::table) const RECORD: u8 = b'C';
     pub(in crate::table) const DEFINITION: u8 = b'D';
+    pub(in crate::table) const NOTED: u8 = b'E';
     pub(in crate::table) const FIGURES: u8 = b'F';
     pub(in crate::table) const GARBAGE: u8 = b'G';
     pub(in crate::table) const HORIZON: u8 = b'H';
     pub(in crate::table) const ITEM: u8 = b'I';
+    pub(in crate::table) const STANDS: u8 = b'K';
     pub(in crate::table) const LOCK: u8 = b'L';
     pub(in crate::table) const META: u8 = b'M';
     pub(in crate::table) const HOME: u8 = b'O';

@@ -16,12 +16,15 @@
 //! | row | key behind it | value |
 //! | --- | --- | --- |
 //! | `A` adopted | nothing | of which place in shard 1's log the table's definition is that this shard has |
+//! | `B` belongs | first shard, 0 or 1 and tenant | the directory of a table: how a tenant moves, or where one lies ([`placement`]) |
 //! | `C` change | table, label, index, number | a record of a change feed ([`stream`]) |
 //! | `D` definition | name | [`Definition`] |
+//! | `E` edited | table, key in it | at which place in the log a row of a tenant was written that leaves ([`tenants`]) |
 //! | `F` figures | table | items and bytes, of the table and of each index |
 //! | `G` garbage | table, perhaps index or label | nothing: its rows are swept away |
 //! | `H` horizon | nothing | up to where change feeds are let go, and notes of the time |
 //! | `I` item | table, slot, partition key, sort key | index of the last write, item |
+//! | `K` keeper | table, tenant or nothing | how a tenant stands here that moves or has moved; by which word one did last ([`tenants`]) |
 //! | `L` lock | item or token | which transactions over several shards hold it ([`commit`]) |
 //! | `M` meta | nothing | the shard's epoch, the next table's number, the next shard's, lives of gateways |
 //! | `N` gate | node | what is forgotten of its transactions |
@@ -96,6 +99,7 @@ mod placement;
 mod read;
 mod stream;
 mod sweep;
+mod tenants;
 #[cfg(test)]
 mod tests;
 
@@ -105,10 +109,13 @@ pub use expire::{Overdue, Place};
 pub use mutant::Mutant;
 pub use page::other_segment;
 pub use passed::{read_asked, read_reply, write_asked, write_reply};
-pub use placement::{Block, Close, Home, Leaver, Placement, Short, Zones};
+pub use placement::{
+    Block, Close, Directory, Home, Leaver, Move, Placement, Short, TENANTS_MAX, Zones, is_in_segment,
+};
 pub(crate) use placement::{defined, elsewhere};
 pub use read::{Described, Get, Got, HotKey, HotKeys, KeysAsked, Page, Paged, Read, ReadReply, Row};
 pub use stream::{Changed, KEPT, Position, Record, Records, StreamDescribed, StreamId};
+pub use tenants::{Next, Part, Standing, Stands, TenantSeen, next};
 
 use crate::kv::source::Source;
 use bytes::Bytes;
@@ -126,6 +133,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use stream::{Streams, stored_bytes};
+use tenants::Standings;
 
 /// The machine. There is one writer, which hands in the store that it owns.
 ///
@@ -167,6 +175,8 @@ pub struct Tables {
     placement: Arc<Placement>,
     /// In such a shard: of which place in shard 1's log its table's definition is.
     adopted: Index,
+    /// In such a shard: its tenants that move or have moved.
+    tenants: Standings,
     /// In shard 1: how many lives of gateways have begun.
     lives: u64,
 }
@@ -181,6 +191,7 @@ pub struct TablesView {
     epoch: u64,
     placement: Arc<Placement>,
     adopted: Index,
+    tenants: Standings,
     /// What transactions over several shards hold, and what is known of them.
     held: Held,
     /// Rows of figures that are older in the store.
@@ -215,6 +226,7 @@ impl Tables {
             trimming: Vec::new(),
             placement: Arc::default(),
             adopted: Index(0),
+            tenants: Standings::default(),
             lives: 0,
         };
         let mut next_shard = placement::FIRST;
@@ -236,6 +248,7 @@ impl Tables {
         }
         tables.load_tables(source)?;
         tables.load_placement(source, next_shard)?;
+        tables.tenants = tables.load_tenants(source)?;
         tables.garbage = tables.load_garbage(source)?;
         tables.load_streams(source)?;
         tables.held = Held::load(&tables.rows, source)?;
@@ -283,6 +296,7 @@ impl Tables {
             epoch: self.epoch,
             placement: self.placement.clone(),
             adopted: self.adopted,
+            tenants: self.tenants.clone(),
             held: self.told_of_held(),
             unsettled: self.unwritten().map(|table| self.figures_row(table)).collect(),
         }

@@ -48,6 +48,7 @@ impl TablesView {
     /// What a page would look at, row by row: for whoever merges rows of several shards, and then knows how many of them count.
     pub(super) fn page_rows(&self, page: &Page, source: &dyn Source) -> Result<(Vec<Row>, bool), ReadError> {
         let mut told = Vec::new();
+        self.check_moved(self.table(&page.table)?, page.moved)?;
         let paged = self.looked_at(page, (None, Some(&mut told)), source)?;
         Ok((told, paged.last.is_some()))
     }
@@ -85,6 +86,9 @@ impl TablesView {
             }
         }
         let partition = condition.as_ref().filter(|_| rows.index.is_none_or(|index| !index.global));
+        if let Some(of) = partition {
+            self.check_here(table, (&of.partition, page.moved))?;
+        }
         let partition =
             partition.map(|of| [&table.division.slot_of(&of.partition)[..], &of.partition[..]].concat());
         let partition = partition.unwrap_or_default();
@@ -157,6 +161,9 @@ impl TablesView {
         for pair in scan {
             let (row, stored) = pair?;
             let mut item = rows.item(stored)?;
+            if self.is_hidden(rows.table, &item) {
+                continue;
+            }
             let bytes = item.size();
             paged.scanned += 1;
             paged.bytes += bytes;

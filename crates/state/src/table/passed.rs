@@ -11,6 +11,7 @@
 //! Left out: reads that only shard 1 answers, and those that only who leads a shard asks.
 
 mod feeds;
+mod tenants;
 
 use super::catalog::Table;
 use super::commit::Intent;
@@ -19,7 +20,7 @@ use super::{Get, Got, HotKey, HotKeys, KeysAsked, Page, Paged, Read, ReadReply, 
 use bytes::{BufMut, BytesMut};
 use feeds::{read_described, read_position, read_records, read_stream};
 use feeds::{write_described, write_position, write_records, write_stream};
-use quorate_base::{NodeId, ShardId};
+use quorate_base::{Index, NodeId, ShardId};
 use quorate_item::codec::Codec;
 use quorate_item::{Item, KeyCondition};
 use quorate_protocol::commit::TxnId;
@@ -44,10 +45,11 @@ pub fn write_asked(out: &mut BytesMut, read: &Read) -> bool {
         Read::Get(gets) | Read::Seen(gets) => {
             out.put_u8(if matches!(read, Read::Get(_)) { 2 } else { 3 });
             out.varint(gets.len() as u64);
-            for Get { table, key, projection } in gets {
+            for Get { table, key, projection, moved } in gets {
                 out.string(table.as_bytes());
                 part(out, key);
                 option(out, projection.as_ref(), part);
+                out.varint(moved.get());
             }
         }
         Read::Page(page) => {
@@ -90,6 +92,12 @@ pub fn write_asked(out: &mut BytesMut, read: &Read) -> bool {
             out.put_u8(10);
             out.string(table.as_bytes());
         }
+        Read::Tenant { table, key, part } => {
+            out.put_u8(12);
+            out.string(table.as_bytes());
+            out.string(key);
+            tenants::write_part(out, part);
+        }
         _ => return false,
     }
     true
@@ -102,7 +110,7 @@ pub fn read_asked(input: &mut Reader) -> Decoded<Read> {
         kind @ (2 | 3) => {
             let get = |input: &mut Reader| {
                 let (table, key) = (text(input)?, parsed(input)?);
-                Ok(Get { table, key, projection: optional(input, parsed)? })
+                Ok(Get { table, key, projection: optional(input, parsed)?, moved: Index(input.varint()?) })
             };
             let gets = list(input, get)?;
             if kind == 2 { Read::Get(gets) } else { Read::Seen(gets) }
@@ -114,6 +122,7 @@ pub fn read_asked(input: &mut Reader) -> Decoded<Read> {
         8 => Read::Stream(text(input)?, input.varint()?),
         9 => Read::Records { stream: read_stream(input)?, from: read_position(input)?, limit: size(input)? },
         10 => Read::Hot(text(input)?),
+        12 => Read::Tenant { table: text(input)?, key: input.bytes()?, part: tenants::read_part(input)? },
         11 => {
             let page = Box::new(read_page(input)?);
             Read::Over(page, (0..input.count()?).map(|_| read_id(input)).collect::<Decoded<_>>()?)
@@ -151,6 +160,7 @@ fn write_page(out: &mut BytesMut, page: &Page) {
     option(out, page.limit.as_ref(), |out, limit| out.varint(*limit as u64));
     option(out, page.bytes.as_ref(), |out, bytes| out.varint(*bytes as u64));
     option(out, page.start.as_ref(), part);
+    out.varint(page.moved.get());
 }
 
 fn read_page(input: &mut Reader) -> Decoded<Page> {
@@ -183,6 +193,7 @@ fn read_page(input: &mut Reader) -> Decoded<Page> {
         limit: optional(input, size)?,
         bytes: optional(input, size)?,
         start: optional(input, parsed)?,
+        moved: Index(input.varint()?),
     })
 }
 
@@ -257,6 +268,10 @@ pub fn write_reply(out: &mut BytesMut, reply: &ReadReply) -> bool {
             out.put_u8(7);
             write_records(out, records);
         }
+        ReadReply::Tenant(seen) => {
+            out.put_u8(9);
+            tenants::write_seen(out, seen);
+        }
         ReadReply::Hot(hot) => {
             out.put_u8(8);
             for n in [hot.reads, hot.writes, hot.keys.len() as u64] {
@@ -302,6 +317,7 @@ pub fn read_reply(input: &mut Reader) -> Decoded<ReadReply> {
             };
             ReadReply::Hot(HotKeys { reads, writes, keys: list(input, key)? })
         }
+        9 => ReadReply::Tenant(Box::new(tenants::read_seen(input)?)),
         _ => return Err(Malformed),
     })
 }

@@ -16,10 +16,12 @@
 //!
 //! Shards that split or merge: a block is what it was made as.
 
+mod directory;
 mod home;
 mod leaving;
 mod zones;
 
+pub use directory::{Directory, Move, TENANTS_MAX, is_in_segment};
 pub use home::Home;
 pub use leaving::Leaver;
 pub use zones::{Close, Short, Zones};
@@ -87,6 +89,8 @@ pub struct Block {
     pub schema: KeySchema,
     /// How they are divided.
     pub division: Division,
+    /// Which tenants lie where, of one that is divided by directory.
+    pub directory: Arc<Directory>,
 }
 
 impl Block {
@@ -95,15 +99,11 @@ impl Block {
         (self.first..self.first + self.count).map(ShardId)
     }
 
-    /// The shard in which an item lies.
-    pub fn shard_of(&self, key: &Key) -> ShardId {
-        ShardId(self.first + self.division.shard_of(key, self.count).min(self.count - 1))
-    }
-
-    /// The shard in which all items with a partition key lie, if they lie in one.
-    pub fn shard_of_partition(&self, partition: &[u8]) -> Option<ShardId> {
-        let key = Key { partition: partition.to_vec(), sort: Vec::new() };
-        self.division.keeps_partitions().then(|| self.shard_of(&key))
+    /// The shard in which an item lies; `None` if the directory does not have its tenant.
+    pub fn shard_of(&self, key: &Key) -> Option<ShardId> {
+        let lies = self.division.shard_of(key, self.count);
+        let lies = lies.or_else(|| self.directory.tenants().get(&key.partition[..]).copied())?;
+        Some(self.shard_at(lies))
     }
 
     /// The partition key with which a shard begins, where they are divided by range and it is not the first.
@@ -284,6 +284,11 @@ fn asked(definition: &Definition) -> Result<(Option<u32>, Division), Refusal> {
         (Some(made), _) => u32::try_from(made).ok(),
         (None, said) => said,
     };
+    if division == Division::Directory && count.is_none_or(|count| count < 2) {
+        return Err(invalid(format!(
+            "a table that is partitioned by directory has several shards: the tag {SHARDS_TAG} says how many"
+        )));
+    }
     Ok((count.filter(|count| *count > 1), division))
 }
 
@@ -299,6 +304,7 @@ impl Tables {
             let (key, stored) = pair?;
             placement.insert(self.decode_block(&self.rows.rest(&key)?, stored)?);
         }
+        self.load_directories(source, &mut placement)?;
         let (from, to) = (self.rows.kind(row::HOME), self.rows.kind(row::HOME + 1));
         for pair in source.scan((Bound::Included(&from), Bound::Excluded(&to))) {
             let (key, stored) = pair?;
@@ -340,6 +346,7 @@ impl Tables {
             spread,
             schema,
             division,
+            directory: Arc::default(),
         })
     }
 
@@ -395,6 +402,7 @@ impl Tables {
             copies,
             schema: table.schema.clone(),
             division: table.division.clone(),
+            directory: Arc::default(),
         };
         digest.number(PLACE);
         digest.bytes(&block.encode());
@@ -435,10 +443,14 @@ impl Tables {
         if let Some(first) = placement.names.remove(name) {
             let block = placement.blocks.remove(&first);
             state.delete(&self.rows.numbered(row::PLACED, first, b""));
+            let directory = block.clone();
             for shard in block.iter().flat_map(|block| block.shards()) {
                 if placement.homes.remove(&shard.get()).is_some() {
                     state.delete(&self.rows.numbered(row::HOME, shard.get(), b""));
                 }
+            }
+            if let Some(block) = directory {
+                self.drop_directory(state, &block);
             }
             self.forget_streams(state, id);
         }
@@ -519,6 +531,7 @@ impl super::TablesView {
         match read {
             Read::Get(gets) => gets.iter().all(|get| self.catalog.get(&get.table).is_some()),
             Read::Page(page) | Read::Rows(page) => self.catalog.get(&page.table).is_some(),
+            Read::Tenant { table, .. } => self.catalog.get(table).is_some(),
             _ => true,
         }
     }

@@ -7,6 +7,7 @@ use super::commit::{Intent, Seen};
 use super::expire::{Overdue, Place};
 use super::layout::{behind, row};
 use super::stream::{Position, Records, StreamDescribed, StreamId};
+use super::tenants::{Part, TenantSeen};
 use crate::kv::source::{Limited, Source, Viewed};
 use crate::kv::{KvView, ReadError};
 use bytes::Bytes;
@@ -47,6 +48,15 @@ pub enum Read {
     Over(Box<Page>, BTreeSet<TxnId>),
     /// The same as a page, told row by row: of a global index of a table with several shards, each of which has the rows of its items.
     Rows(Box<Page>),
+    /// How a tenant stands that moves, and what of it is to be copied.
+    Tenant {
+        /// The table's name.
+        table: String,
+        /// Its partition key, as rows have it.
+        key: Bytes,
+        /// What is asked for.
+        part: Part,
+    },
     /// Items whose time is over.
     Overdue {
         /// Behind this place; from the beginning unless set.
@@ -111,6 +121,16 @@ pub struct Get {
     pub key: Item,
     /// What of it is answered; all of it unless set.
     pub projection: Option<Projection>,
+    /// Of a table that is divided by directory: by which word a tenant last left the shard or came to it, as whoever asks knows. A replica
+    /// that is not as far is refused: it does not know whom it has.
+    pub moved: Index,
+}
+
+impl Get {
+    /// All of an item.
+    pub fn of(table: impl Into<String>, key: Item) -> Self {
+        Self { table: table.into(), key, projection: None, moved: Index(0) }
+    }
 }
 
 /// Which keys a page is of.
@@ -151,6 +171,8 @@ pub struct Page {
     pub backward: bool,
     /// It was asked for as a read of the newest state, which a global index does not promise.
     pub consistent: bool,
+    /// The same as of a [`Get`]. Of rows of several shards it is refused by one that is further, too.
+    pub moved: Index,
 }
 
 impl Page {
@@ -169,6 +191,7 @@ impl Page {
             start: None,
             backward: false,
             consistent: false,
+            moved: Index(0),
         }
     }
 }
@@ -190,6 +213,8 @@ pub enum ReadReply {
     Page(Paged),
     /// To `Rows`: they, in order, and whether there may be more.
     Rows(Vec<Row>, bool),
+    /// To `Tenant`.
+    Tenant(Box<TenantSeen>),
     /// To `Overdue`.
     Overdue(Overdue),
     /// To `Streams`: they, and whether there are more.
@@ -368,8 +393,11 @@ impl TablesView {
     fn replicated(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let kinds = [
             row::ADOPTED,
+            row::TENANT,
             row::DEFINITION,
+            row::NOTED,
             row::HORIZON,
+            row::STANDS,
             row::LOCK,
             row::META,
             row::GATE,
@@ -431,6 +459,9 @@ impl TablesView {
             Read::Page(page) => self.page(page, None, source).map(ReadReply::Page),
             Read::Over(page, committed) => self.page(page, Some(committed), source).map(ReadReply::Page),
             Read::Rows(page) => self.page_rows(page, source).map(|(rows, more)| ReadReply::Rows(rows, more)),
+            Read::Tenant { table, key, part } => {
+                Ok(ReadReply::Tenant(Box::new(self.tenant((table, key, part), source)?)))
+            }
             Read::Overdue { after, now, items } => {
                 Ok(ReadReply::Overdue(self.overdue(after.as_ref(), *now, *items, source)?))
             }
@@ -462,6 +493,7 @@ impl TablesView {
     fn get(&self, get: &Get, source: &dyn Source) -> Result<Got, ReadError> {
         let table = self.table(&get.table)?;
         let key = table.schema.key_of(&get.key).map_err(|error| invalid(error.message()))?;
+        self.check_here(table, (&key.partition, get.moved))?;
         if let Some(projection) = &get.projection {
             table.check_paths(&projection.paths.iter()).map_err(|error| invalid(error.message()))?;
         }

@@ -13,6 +13,7 @@ mod laid;
 mod leaving;
 mod model;
 mod run;
+mod tenants;
 mod zones;
 
 use compare::*;
@@ -29,6 +30,7 @@ use quorate_base::{Base, Entry, EntryId, EntryKind, Index, NodeId, Rng, ShardId,
 use quorate_faulty::FaultyDisk;
 use quorate_item::codec::Codec;
 use quorate_item::{AttributeValue, Comparator, Condition, Item, Operand, Path, Source, Update};
+
 use quorate_storage::journal::Identity;
 use quorate_storage::memory::MemoryStore;
 use quorate_storage::state::StateStore;
@@ -72,7 +74,7 @@ fn versions_tell_of_every_write_and_deletion() {
     let ask = |what| Asked { table: "t".into(), key: ("p".into(), 1), condition: Held::Always, what };
     let mut versions = Vec::new();
     let mut version = |run: &mut Run| {
-        let get = Get { table: "t".into(), key: key_item(&key), projection: None };
+        let get = Get::of("t", key_item(&key));
         let view = run.replicas[0].kv().view();
         let ReadReply::Items(got) = read(&view, &Read::Get(vec![get])).unwrap() else { panic!() };
         versions.push(got[0].version);
@@ -207,7 +209,7 @@ fn shards_of_tables_are_placed_once() {
         |table: &str| What::Execute(Execute { atomic: false, token: None, ops: vec![ask(table).op()] });
     assert_eq!(run.command(execute("t"), EPOCH), Err(Refusal::StaleEpoch));
     assert!(run.command(execute("one"), EPOCH).is_ok());
-    let get = Read::Get(vec![Get { table: "t".into(), key: key_item(&("p".into(), 1)), projection: None }]);
+    let get = Read::Get(vec![Get::of("t", key_item(&("p".into(), 1)))]);
     let view = run.replicas[0].kv().view();
     assert!(matches!(read(&view, &get), Err(ReadError::Refused(Refused::Table(Refusal::StaleEpoch)))));
     // Its number of shards stays what it is; another change is known by its place in the log.
@@ -231,7 +233,9 @@ fn shards_of_tables_are_placed_once() {
     let block = placement.table("u").unwrap();
     let mut held = [0; 3];
     for n in 0_u32..3_000 {
-        let shard = block.shard_of_partition(&n.to_be_bytes()).unwrap();
+        let shard = block
+            .shard_of(&quorate_item::Key { partition: n.to_be_bytes().to_vec(), sort: Vec::new() })
+            .unwrap();
         held[(shard.get() - block.first) as usize] += 1;
     }
     assert!(held.iter().all(|n| (800..1_200).contains(n)), "{held:?}");

@@ -33,7 +33,8 @@ impl Reply {
                 write_dones(out, dones);
             }
             Self::Adopted => out.put_u8(5),
-            Self::Table(..) | Self::Filled | Self::Trimmed | Self::Lives(_) | Self::Placed => return false,
+            Self::Placed => out.put_u8(6),
+            Self::Table(..) | Self::Filled | Self::Trimmed | Self::Lives(_) => return false,
         }
         true
     }
@@ -46,6 +47,7 @@ impl Reply {
             3 => Self::Expired(input.varint()?),
             4 => Self::Commit(read_answer(input)?, read_dones(input)?),
             5 => Self::Adopted,
+            6 => Self::Placed,
             _ => return Err(Malformed),
         })
     }
@@ -156,6 +158,7 @@ fn write_no(out: &mut BytesMut, no: &No<Unfit>) {
         }
         No::Reason(Unfit::Repeated) => out.put_u8(5),
         No::Reason(Unfit::TokenMismatch) => out.put_u8(6),
+        No::Reason(Unfit::Moved) => out.put_u8(7),
     }
 }
 
@@ -167,6 +170,7 @@ fn read_no(input: &mut Reader) -> Read<No<Unfit>> {
         4 => No::Reason(Unfit::Validation(text(input)?)),
         5 => No::Reason(Unfit::Repeated),
         6 => No::Reason(Unfit::TokenMismatch),
+        7 => No::Reason(Unfit::Moved),
         _ => return Err(Malformed),
     })
 }
@@ -184,6 +188,7 @@ impl Refusal {
             Self::TokenMismatch => (7, None),
             Self::TokenInUse => (8, None),
             Self::StaleEpoch => (9, None),
+            Self::Moved => (10, None),
         };
         out.put_u8(kind);
         if let Some(words) = words {
@@ -203,6 +208,7 @@ impl Refusal {
             7 => Self::TokenMismatch,
             8 => Self::TokenInUse,
             9 => Self::StaleEpoch,
+            10 => Self::Moved,
             _ => return Err(Malformed),
         })
     }
@@ -239,13 +245,15 @@ mod tests {
             Answer::Vote(Vote::No(No::Reason(Unfit::Validation("no".into())))),
             Answer::Vote(Vote::No(No::Reason(Unfit::Repeated))),
             Answer::Vote(Vote::No(No::Reason(Unfit::TokenMismatch))),
+            Answer::Vote(Vote::No(No::Reason(Unfit::Moved))),
             Answer::Missing,
             Answer::Over,
             Answer::Settled,
             Answer::Undecided(vec![(id, vec![ShardId(2), ShardId(300)])]),
         ];
         let commits = answers.into_iter().map(|answer| Reply::Commit(answer, vec![full.clone()]));
-        let others = [Reply::Executed(dones), Reply::Repeated, Reply::Expired(9), Reply::Adopted];
+        let others =
+            [Reply::Executed(dones), Reply::Repeated, Reply::Expired(9), Reply::Adopted, Reply::Placed];
         commits.chain(others).collect()
     }
 
@@ -272,6 +280,7 @@ mod tests {
             Refusal::TokenMismatch,
             Refusal::TokenInUse,
             Refusal::StaleEpoch,
+            Refusal::Moved,
         ] {
             let mut out = BytesMut::new();
             refusal.write(&mut out);

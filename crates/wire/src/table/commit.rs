@@ -26,6 +26,8 @@ pub enum Unfit {
     Repeated,
     /// The token came with another request.
     TokenMismatch,
+    /// A tenant that it is of does not lie here, or is about to leave.
+    Moved,
 }
 
 /// Appends a transaction's name.

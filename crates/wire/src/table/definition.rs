@@ -5,7 +5,7 @@ use super::capacity::{
     write_capacity, write_capacity_change, write_numbers, write_throughput,
 };
 use super::codec::{list, option, read_pairs, small, text, write_option, write_pairs, write_texts};
-use super::{PARTITION_TAG, PRESET_TAG, SHARDS_TAG, SPLITS_TAG};
+use super::{BY_DIRECTORY, PARTITION_TAG, PRESET_TAG, SHARDS_TAG, SPLITS_TAG};
 use crate::codec::{Malformed, Read, Reader, Write};
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -185,6 +185,11 @@ impl Definition {
     pub(super) fn is_divided(&self) -> bool {
         let divides = |key: &str| [SPLITS_TAG, PARTITION_TAG, PRESET_TAG].contains(&key);
         self.tags.iter().any(|(key, _)| divides(key))
+    }
+
+    /// Whether its keys lie where a directory says, which releases before version 14 of the log's entries divide by hash. (No preset has one.)
+    pub(super) fn has_directory(&self) -> bool {
+        self.tags.iter().any(|(key, value)| key == PARTITION_TAG && value == BY_DIRECTORY)
     }
 
     /// Whether it knows of its capacity, or of when it was changed, what releases before version 10 of the log's entries do not.

@@ -24,6 +24,7 @@ mod capacity;
 mod codec;
 mod commit;
 mod definition;
+mod tenant;
 
 pub use answer::{read_answer, write_answer};
 pub use capacity::{Capacity, CapacityChange, Throughput};
@@ -32,6 +33,7 @@ pub use definition::{
     Billing, Change, Definition, Index, IndexChange, IndexState, KeyNames, Projected, Scalar, Settings,
     StreamView,
 };
+pub use tenant::{Assigned, Copied, Step, Tenant};
 
 use crate::codec::{Malformed, Read, Reader, Write};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -39,6 +41,7 @@ use codec::{list, small, text};
 use definition::{read_change, write_change};
 use quorate_base::{NodeId, ShardId};
 use quorate_protocol::commit::{Answer, Command as Commit, TxnId};
+use tenant::{read_assigned, read_step, read_tenant, write_assigned, write_step, write_tenant};
 
 /// The epoch with which every shard begins.
 pub const EPOCH: u64 = 1;
@@ -50,6 +53,8 @@ pub const SHARDS_TAG: &str = "quorate:shards";
 pub const SPLITS_TAG: &str = "quorate:split-at";
 /// The tags by which a policy says how a table's keys are divided: by name, or as a preset does.
 pub const PARTITION_TAG: &str = "quorate:partition-by";
+/// What [`PARTITION_TAG`] says of a table whose partition keys lie where its directory says.
+pub const BY_DIRECTORY: &str = "directory";
 /// See [`PARTITION_TAG`].
 pub const PRESET_TAG: &str = "quorate:preset";
 /// So many shards a table may have.
@@ -280,6 +285,22 @@ pub enum What {
         /// The name, as [`is_zone`] has it; empty for none.
         zone: String,
     },
+    /// In shard 1: where a tenant of a table that is divided by directory lies.
+    Assign {
+        /// Which.
+        tenant: Tenant,
+        /// Where.
+        word: Assigned,
+    },
+    /// A step of a tenant's move to another shard.
+    Step {
+        /// Which.
+        tenant: Tenant,
+        /// The place in shard 1's log of the word that it is to move.
+        since: u64,
+        /// What is done.
+        step: Step,
+    },
 }
 
 /// The longest name of a zone.
@@ -335,6 +356,12 @@ impl Command {
             _ => false,
         };
         match &self.what {
+            What::Assign { .. } | What::Step { .. } => 14,
+            What::Create(definition) | What::Place { definition, .. } | What::Adopt { definition, .. }
+                if definition.has_directory() =>
+            {
+                14
+            }
             _ if divided => 13,
             _ if measures => 12,
             What::Outcomes(_) => 11,
@@ -357,6 +384,7 @@ impl Command {
             What::Create(_) | What::Change { .. } | What::Adopt { .. } | What::Place { .. } => true,
             What::Execute(ops) | What::Commit(Commit::Execute(ops)) => ops.grows(),
             What::Commit(Commit::Prepare(asked)) => asked.ops.grows(),
+            What::Assign { word: Assigned::To(_), .. } | What::Step { step: Step::Copy { .. }, .. } => true,
             What::Delete(_)
             | What::Drop { .. }
             | What::Drained { .. }
@@ -369,6 +397,8 @@ impl Command {
             | What::Moved { .. }
             | What::Leave { .. }
             | What::Zone { .. }
+            | What::Assign { .. }
+            | What::Step { .. }
             | What::Live => false,
         }
     }
@@ -379,6 +409,7 @@ impl Command {
             What::Execute(ops) | What::Commit(Commit::Execute(ops)) => ops.size(),
             What::Commit(Commit::Prepare(asked)) => asked.ops.size(),
             What::Outcomes(ids) => 32 * ids.len(),
+            What::Step { step, .. } => step.size(),
             _ => 256,
         }
     }
@@ -403,6 +434,8 @@ impl Command {
             What::Drop { .. } => 16,
             What::Drained { .. } => 17,
             What::Outcomes(_) => 18,
+            What::Assign { .. } => 19,
+            What::Step { .. } => 20,
         });
         out.varint(self.epoch);
         out.varint(self.now);
@@ -471,6 +504,15 @@ impl Command {
                 out.varint(u64::from(*count));
                 out.flag(*inside);
             }
+            What::Assign { tenant, word } => {
+                write_tenant(out, tenant);
+                write_assigned(out, *word);
+            }
+            What::Step { tenant, since, step } => {
+                write_tenant(out, tenant);
+                out.varint(*since);
+                write_step(out, step);
+            }
         }
     }
 
@@ -504,6 +546,8 @@ impl Command {
                 What::Drained { first: ShardId(small(input)?), count: small(input)?, inside: input.flag()? }
             }
             18 => What::Outcomes(list(input, read_id)?),
+            19 => What::Assign { tenant: read_tenant(input)?, word: read_assigned(input)? },
+            20 => What::Step { tenant: read_tenant(input)?, since: input.varint()?, step: read_step(input)? },
             _ => return Err(Malformed),
         };
         Ok(Self { epoch, now, what })
@@ -606,7 +650,7 @@ pub enum Reply {
     Commit(Answer<Unfit>, Vec<Done>),
     /// To `Live`: the number.
     Lives(u64),
-    /// To `Move`, `Moved`, `Leave` and `Zone`: it stands, also where it stood before.
+    /// To `Move`, `Moved`, `Leave`, `Zone`, `Assign` and `Step`: it stands, also where it stood before.
     Placed,
 }
 
@@ -677,6 +721,8 @@ pub enum Refusal {
     TokenInUse,
     /// The shard is not the one that the command was routed to.
     StaleEpoch,
+    /// A tenant does not lie in this shard, or is about to leave it; or its move has come further than whoever asks knows.
+    Moved,
 }
 
 #[cfg(test)]

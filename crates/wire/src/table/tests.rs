@@ -104,6 +104,9 @@ fn commands() -> Vec<Command> {
         ..plain.clone()
     };
     let settings = |settings| Change::Settings(Box::new(settings));
+    let tenant = || Tenant { table: 300, key: bytes() };
+    let assign = |word| command(What::Assign { tenant: tenant(), word });
+    let step = |step| command(What::Step { tenant: tenant(), since: 300, step });
     let change = |change| What::Change { table: "t".into(), change };
     vec![
         command(What::Create(Box::new(definition()))),
@@ -129,6 +132,23 @@ fn commands() -> Vec<Command> {
         command(What::Zone { node: NodeId(400), zone: "a".into() }),
         command(What::Drop { table: "t".into(), drained: 300 }),
         command(What::Drained { first: ShardId(300), count: 4, inside: true }),
+        assign(Assigned::To(300)),
+        assign(Assigned::Arrived(300)),
+        assign(Assigned::Swept(300)),
+        step(Step::Leave),
+        step(Step::Noted(vec![(bytes(), 300), (Bytes::new(), 1)])),
+        step(Step::Seal),
+        step(Step::Close),
+        step(Step::Sweep(300)),
+        step(Step::Come),
+        step(Step::Copy { behind: 300, rows: Vec::new(), upto: None, whole: true }),
+        step(Step::Copy {
+            behind: 300,
+            rows: vec![(bytes(), Some(bytes())), (bytes(), None)],
+            upto: Some(bytes()),
+            whole: false,
+        }),
+        step(Step::Open),
         command(What::Outcomes(vec![TxnId { node: NodeId(1), boot: 2, sequence: 300, attempt: 4 }; 2])),
     ]
 }

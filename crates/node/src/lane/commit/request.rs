@@ -291,6 +291,7 @@ impl Open {
             match reason {
                 No::Reason(Unfit::Repeated) => return reply(table::Reply::Repeated),
                 No::Reason(Unfit::TokenMismatch) => return refused(Refusal::TokenMismatch),
+                No::Reason(Unfit::Moved) => return refused(Refusal::Moved),
                 No::Reason(Unfit::Validation(text)) => return refused(Refusal::Validation(text.clone())),
                 No::Reason(Unfit::Ops(_)) | No::Conflict(_) | No::Refused => {}
             }

@@ -371,7 +371,7 @@ impl Two {
 
     fn read_one(&mut self, at: &At) {
         let (shard, table, key) = at;
-        let get = Get { table: table.clone(), key: key_item(key), projection: None };
+        let get = Get::of(table.as_str(), key_item(key));
         let view = self.shards[*shard].replicas[0].kv().view();
         let ReadReply::Items(mut got) = super::read(&view, &Read::Get(vec![get])).unwrap() else { panic!() };
         let got = got.remove(0);
@@ -488,7 +488,7 @@ fn a_table_goes_with_the_intents_on_it() {
     two.shards[0].command(What::Create(Box::new(definition("t0"))), EPOCH).unwrap();
     two.settle(0, 0);
     two.settle(0, 1);
-    let get = Get { table: "t0".into(), key: key_item(&("p0".into(), 1)), projection: None };
+    let get = Get::of("t0", key_item(&("p0".into(), 1)));
     let view = two.shards[0].replicas[0].kv().view();
     let ReadReply::Items(got) = read(&view, &Read::Get(vec![get])).unwrap() else { panic!() };
     assert_eq!((&got[0].item, &got[0].intent), (&None, &None));
@@ -634,7 +634,7 @@ fn what_was_deleted_is_not_gone_for_longer_than_it_was() {
         Execute { atomic: true, token: None, ops: vec![asked.op()] }
     };
     let version = |run: &mut Run, q| {
-        let get = Get { table: "t".into(), key: key_item(&("p".into(), q)), projection: None };
+        let get = Get::of("t", key_item(&("p".into(), q)));
         let view = run.replicas[0].kv().view();
         let ReadReply::Items(got) = read(&view, &Read::Get(vec![get])).unwrap() else { panic!() };
         got[0].version

@@ -168,9 +168,7 @@ pub(super) fn compare(view: &KvView, model: &Model, rng: &mut Rng) {
             (described.figures.items, described.figures.bytes),
             (table.items.len() as u64, size as u64)
         );
-        let gets: Vec<Get> = (-3..5)
-            .map(|q| Get { table: name.clone(), key: key_item(&("p1".into(), q)), projection: None })
-            .collect();
+        let gets: Vec<Get> = (-3..5).map(|q| Get::of(name.as_str(), key_item(&("p1".into(), q)))).collect();
         let ReadReply::Items(got) = read(view, &Read::Get(gets)).unwrap() else { panic!() };
         for (q, got) in (-3..5).zip(got) {
             assert_eq!(got.item.as_ref(), table.items.get(&("p1".into(), q)));

@@ -37,7 +37,7 @@ fn commit(run: &mut Run, id: TxnId) {
 }
 
 fn got(run: &mut Run) -> (bool, u64) {
-    let get = Get { table: "t".into(), key: key_item(&("p".into(), 1)), projection: None };
+    let get = Get::of("t", key_item(&("p".into(), 1)));
     let view = run.replicas[0].kv().view();
     let ReadReply::Items(got) = read(&view, &Read::Get(vec![get])).unwrap() else { panic!() };
     (got[0].item.is_some(), got[0].version)
