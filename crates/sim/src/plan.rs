@@ -375,7 +375,7 @@ impl Run {
                 return Err(format!("Livelock: {EVENTS_MAX} events, and it is only {now:?} ({stuck})"));
             }
             match self.world.step()? {
-                Some(Script::Client(client)) if (moving::FIRST..moving::LAST).contains(&client) => {
+                Some(Script::Client(client)) if moving::all().contains(&client) => {
                     self.mover(client);
                 }
                 Some(Script::Client(client)) if (dropped::FIRST..GUESTS).contains(&client) => {
@@ -562,14 +562,15 @@ impl Run {
         };
         for (client, round, result) in mail {
             // Who has given up what it asked in an earlier round would take this for the answer to what it asks now.
-            if round < self.round && !matches!(client, churn::CLIENT | dropped::DELETES) {
+            let stays = matches!(client, churn::CLIENT | dropped::DELETES) || moving::all().contains(&client);
+            if round < self.round && !stays {
                 continue;
             }
             if client == churn::CLIENT {
                 self.members_answered(result)?;
                 continue;
             }
-            if (moving::FIRST..moving::LAST).contains(&client) {
+            if moving::all().contains(&client) {
                 self.mover_answered(client, result)?;
                 continue;
             }

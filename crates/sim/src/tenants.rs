@@ -51,6 +51,7 @@ struct Mover {
 pub(crate) struct Tenants {
     rng: Rng,
     movers: [Mover; MOVERS],
+    begun: bool,
 }
 
 /// A request, and to which shard it goes.
@@ -78,12 +79,12 @@ fn number(block: &Block, tenant: &Bytes) -> u64 {
 
 impl Tenants {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { rng: Rng::stream(seed, "tenants that move"), movers: Default::default() }
+        Self { rng: Rng::stream(seed, "tenants that move"), movers: Default::default(), begun: false }
     }
 
-    /// What was not through is given up.
-    pub(crate) fn begin_round(&mut self) {
-        self.movers = Default::default();
+    /// They begin, if they have not; from then on each goes on for ever, over all rounds.
+    pub(crate) fn begin(&mut self) -> bool {
+        !std::mem::replace(&mut self.begun, true)
     }
 
     /// How long a mover rests, in milliseconds: mostly not for long, that a move is there while others read and write.

@@ -134,6 +134,15 @@ fn tags_of(policy: &Policy) -> Vec<Value> {
 pub(super) async fn create(args: &CreateArgs) -> Result<(), Problem> {
     let by = (!args.split_at.is_empty()).then_some(Partitioning::Range);
     let (policy, plan) = planned(&args.words, by)?;
+    if plan.partition_by == Partitioning::Directory && args.shards < 2 {
+        let hint =
+            "say how many with --shards; tenants move between them one at a time (`quorate space assign`)";
+        return Err(Problem::new(
+            Exit::Usage,
+            "a space that is partitioned by directory has several shards",
+            hint,
+        ));
+    }
     let mut tags = tags_of(&policy);
     if args.shards > 1 {
         tags.push(json!({ "Key": SHARDS, "Value": args.shards.to_string() }));
@@ -176,6 +185,10 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), Problem> {
     } else {
         let spread = if shards > 1 { format!(", {shards} shards") } else { String::new() };
         say(&format!("{}: {headline}{spread}", args.name));
+        if plan.partition_by == Partitioning::Directory {
+            let name = &args.name;
+            say(&format!("  a tenant is written once it is listed: `quorate space assign {name} TENANT`"));
+        }
         if let Some(line) = bounded(&policy) {
             say(&line);
         }

@@ -7,6 +7,7 @@ mod manage;
 mod manifest;
 mod remote;
 mod shards;
+mod tenants;
 
 use crate::report::Problem;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -35,6 +36,10 @@ enum Command {
     Drop(manage::DropArgs),
     /// The shards of a space: who leads each, where it is, how much is in it, how many entries its log has had, its hot keys
     Shards(shards::ShardsArgs),
+    /// The tenants of a space that is partitioned by directory, and the shard each lies in
+    Tenants(tenants::TenantsArgs),
+    /// Say in which shard a tenant lies, and move it there, while it is read and written
+    Assign(tenants::AssignArgs),
     /// Write a table's items into files, in DynamoDB's JSON format
     Export(ExportArgs),
     /// Put the items of such files into a table
@@ -92,6 +97,9 @@ Examples:
   quorate space create orders --key customer:S --sort at:N --shards 6 --consistency linearizable --survive 1
   quorate space create people --split-at g,m,t              four ranges of names, scanned in their order
   quorate space create events --key hour:S --sort at:N --shards 6 --partition-by time+hash
+  quorate space create accounts --key tenant:S --sort id:S --shards 6 --partition-by directory
+  quorate space assign accounts acme --shard 4              a new tenant, or one that moves there while it is used
+  quorate space tenants accounts
   quorate space shards orders --over 5s
   quorate space list --json
   quorate space export orders backup/
@@ -118,6 +126,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Problem> {
         Command::List(args) => runtime.block_on(manage::list(args)),
         Command::Drop(args) => runtime.block_on(manage::drop(args)),
         Command::Shards(args) => runtime.block_on(shards::shards(args)),
+        Command::Tenants(args) => runtime.block_on(tenants::tenants(args)),
+        Command::Assign(args) => runtime.block_on(tenants::assign(args)),
         Command::Export(args) => runtime.block_on(export::run(args)),
         Command::Import(args) => runtime.block_on(import::run(args)),
     }

@@ -133,6 +133,9 @@ fn lines(told: &Value, with_rates: bool) -> String {
         for key in shard["Begin"].as_object().into_iter().flat_map(|key| key.values()) {
             let _ = write!(out, "  from {key}");
         }
+        if let Some(tenants) = shard["Tenants"].as_u64() {
+            let _ = write!(out, "  {}", many(tenants, "tenant"));
+        }
         if shard["Ready"] != true {
             out.push_str("  not ready");
         }

@@ -1,23 +1,28 @@
 //! Those who move tenants of a table, in a run. What they do stands in `tenants.rs`.
 
 use super::{Run, answered};
-use crate::tenants::{MOVERS, any_moves};
+use crate::tenants::{MOVERS, Tenants, any_moves};
 use crate::trace::What;
 use crate::world::Script;
 use quorate_base::NodeId;
 use quorate_base::time::Duration;
 use quorate_node::api::{Answer, Failure};
+use std::ops::Range;
 
 /// They are numbered from here.
-pub(super) const FIRST: usize = 1 << 21;
-pub(super) const LAST: usize = FIRST + MOVERS;
+const FIRST: usize = 1 << 21;
+
+pub(super) fn all() -> Range<usize> {
+    FIRST..FIRST + MOVERS
+}
 
 impl Run {
     /// They begin.
     pub(super) fn begin_movers(&mut self) {
-        let Some(tenants) = &mut self.tenants else { return };
-        tenants.begin_round();
-        for client in FIRST..LAST {
+        if !self.tenants.as_mut().is_some_and(Tenants::begin) {
+            return;
+        }
+        for client in all() {
             self.world.schedule(Duration::from_millis(7 + client as u64 % 64), Script::Client(client));
         }
     }

@@ -50,16 +50,16 @@ impl Heard {
                 },
                 other => return Err(format!("Tables: a request was answered {other:?}")),
             },
-            Err(Failure::Refused(Refused::Table(Refusal::TableExists(_) | Refusal::InUse(_)), _)) => {
-                Self::Exists
-            }
+            Err(Failure::Refused(Refused::Table(Refusal::TableExists(_)), _)) => Self::Exists,
             // Another with this token is under way: the one that was sent before.
             Err(Failure::Refused(Refused::Table(Refusal::TokenInUse), _)) => Self::Unknown,
             // Also a new shard that has not heard of its table yet.
             Err(
                 Failure::NoLeader
                 | Failure::Overloaded
-                | Failure::Refused(Refused::Table(Refusal::StaleEpoch | Refusal::Moved | Refusal::NotFound), _),
+                | Failure::Refused(Refused::Table(Refusal::StaleEpoch | Refusal::Moved | Refusal::NotFound), _)
+                // A tenant that the directory was said not to have, by an old map, while another one moves.
+                | Failure::Refused(Refused::Table(Refusal::InUse(_)), _),
             ) => Self::NotDone,
             // A node that is behind may not have the table yet, and says so of itself alone.
             Err(Failure::Refused(refused, _)) => return Err(format!("Tables: refused: {refused:?}")),

@@ -290,12 +290,13 @@ impl Tables {
         let key = |kind: u8, rest: &[u8]| {
             self.rows.numbered(row::TENANT, block.first, &[&[kind][..], rest].concat())
         };
-        let (moves, tenant) = (directory.encode_moves(), key(TENANT, tenant));
+        let (moves, row) = (directory.encode_moves(), key(TENANT, tenant));
         digest.number(ASSIGN);
-        digest.bytes(&tenant);
+        digest.number(block.first.into());
+        digest.bytes(tenant);
         digest.number(lies.into());
         digest.bytes(&moves);
-        state.put(&tenant, &value);
+        state.put(&row, &value);
         state.put(&key(MOVES, b""), &moves);
         let block = Block { directory: Arc::new(directory), ..(**block).clone() };
         Arc::make_mut(&mut self.placement).blocks.insert(block.first, Arc::new(block));
