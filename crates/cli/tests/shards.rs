@@ -7,6 +7,7 @@ mod common;
 mod deleting;
 mod divided;
 mod hot;
+mod tenants;
 mod undecided;
 mod zones;
 

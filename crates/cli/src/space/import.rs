@@ -3,6 +3,7 @@
 
 use super::manifest::{DataFile, DataReader, Export, TABLE, verify};
 use super::remote::{Endpoint, Refused, Remote};
+use super::tenants::{assign_all, is_unlisted};
 use super::{ImportArgs, Where};
 use crate::report::{Exit, Problem, many, say};
 use indicatif::ProgressBar;
@@ -238,7 +239,13 @@ async fn put(mut remote: Remote, table: String, items: Vec<Value>) -> Result<(Re
     let mut pause = Duration::from_millis(50);
     for _ in 0..ROUNDS {
         let request = json!({ "RequestItems": { (table.as_str()): left } });
-        let mut answer = remote.ask("BatchWriteItem", &request).await.map_err(failed)?;
+        let mut answer = match remote.ask("BatchWriteItem", &request).await {
+            Err(e) if is_unlisted(&e) => {
+                assign_all(&mut remote, &table, &left).await.map_err(failed)?;
+                continue;
+            }
+            answer => answer.map_err(failed)?,
+        };
         left = answer["UnprocessedItems"][table.as_str()].take();
         if left.as_array().is_none_or(Vec::is_empty) {
             return Ok((remote, count));

@@ -92,7 +92,7 @@ pub(super) async fn assign(args: &AssignArgs) -> Result<(), Problem> {
     let mut remote = Remote::new(args.at.endpoint());
     let (name, end) = (&args.name, Instant::now() + args.timeout);
     let failed = |e: Refused| e.problem(&format!("cannot assign {:?} of {name:?}", args.tenant));
-    let kind = kind_of_key(&mut remote, name).await.map_err(failed)?;
+    let (_, kind) = key_of(&mut remote, name).await.map_err(failed)?;
     let mut request = json!({ "TableName": name, "Tenant": { kind: args.tenant } });
     if let Some(shard) = args.shard {
         request["Shard"] = json!(shard);
@@ -141,14 +141,34 @@ pub(super) async fn assign(args: &AssignArgs) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The type of a space's partition key.
-async fn kind_of_key(remote: &mut Remote, name: &str) -> Result<String, Refused> {
-    let described = remote.ask("DescribeTable", &json!({ "TableName": name })).await?;
+/// The name of a space's partition key, and its type.
+async fn key_of(remote: &mut Remote, space: &str) -> Result<(String, String), Refused> {
+    let described = remote.ask("DescribeTable", &json!({ "TableName": space })).await?;
     let table = &described["Table"];
     let list = |member: &str| table[member].as_array().cloned().unwrap_or_default();
     let key = list("KeySchema").into_iter().find(|key| key["KeyType"] == "HASH").unwrap_or_default();
     let of = list("AttributeDefinitions").into_iter().find(|of| of["AttributeName"] == key["AttributeName"]);
-    Ok(of.and_then(|of| of["AttributeType"].as_str().map(String::from)).unwrap_or_else(|| "S".into()))
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("S").to_string();
+    Ok((text(key.get("AttributeName")), text(of.as_ref().and_then(|of| of.get("AttributeType")))))
+}
+
+/// Whether a write was refused because the directory does not have a tenant.
+pub(super) fn is_unlisted(refused: &Refused) -> bool {
+    refused.kind == "ValidationException" && refused.message.contains("quorate space assign")
+}
+
+/// Has the tenants of items that are to be put listed, each in the shard with the fewest, where they are not.
+pub(super) async fn assign_all(remote: &mut Remote, space: &str, puts: &Value) -> Result<(), Refused> {
+    let (key, _) = key_of(remote, space).await?;
+    let mut assigned: Vec<&Value> = Vec::new();
+    for put in puts.as_array().map_or(&[][..], Vec::as_slice) {
+        let tenant = &put["PutRequest"]["Item"][&key];
+        if !assigned.contains(&tenant) {
+            remote.ask("Quorate.AssignTenant", &json!({ "TableName": space, "Tenant": tenant })).await?;
+            assigned.push(tenant);
+        }
+    }
+    Ok(())
 }
 
 fn spinner(args: &AssignArgs) -> ProgressBar {
