@@ -179,8 +179,18 @@ def cluster(here, there, urls):
     equal(list(here.list_alarms()), [], "alarms")
 
 
+def several_addresses(urls):
+    """gRPC's own way to know several addresses, which clients in C++ use, too: all of them stand where a host's name should."""
+    addresses = ",".join(urlparse(url).netloc for url in urls)
+    with grpc.insecure_channel(f"ipv4:{addresses}", options=[("grpc.lb_policy_name", "round_robin")]) as channel:
+        members = channel.unary_unary("/etcdserverpb.Cluster/MemberList")
+        for _ in range(2 * len(urls)):
+            equal(b"http" in members(b"", timeout=10, wait_for_ready=True), True, "members' URLs")
+
+
 def main():
     urls = sys.argv[1].split(",")
+    several_addresses(urls)
     for at, url in enumerate(urls):
         here, there = connect(url), connect(urls[(at + 1) % len(urls)])
         p = f"py-{at}/"

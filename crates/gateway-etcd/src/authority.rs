@@ -1,21 +1,24 @@
-//! Clients that write a URL or a path where HTTP/2 wants the name of a host.
+//! Clients that write something else where HTTP/2 wants the name of a host.
 //!
 //! etcd's older clients, `etcdctl endpoint status` of 3.4 among them, send `http://host:port` as the `:authority` of their
-//! requests when that is how the endpoint was written, and the path of the socket where it was `unix://`. gRPC in Go takes it; the
+//! requests when that is how the endpoint was written, and the path of the socket where it was `unix://`; those of 3.5.0 send
+//! `#initially=[host:port;host:port]`, all their endpoints. gRPC's clients in C++, Python and what else is built on them send
+//! `host:port,host:port` where they were given several addresses. gRPC in Go takes whatever stands there; the
 //! library here ends such a stream with `PROTOCOL_ERROR`, as the specification (RFC 9113, 8.3.1) would have it. So what comes in is
-//! looked at before the library sees it: in an authority that begins with `http://` or `https://` the colon becomes `x`, and in any
-//! each `/` becomes `-`, which makes it the name of a host. Nothing here asks for that name.
+//! looked at before the library sees it: in an authority that it would refuse, each character that the name of a host cannot have
+//! becomes one that it can have. Nothing here asks for that name.
 //!
-//! Why this is safe for HPACK (RFC 7541), whose two ends must keep the same table: no length changes. `x` has as many bits as
-//! `:` in the Huffman code and `-` as many as `/`, so both forms of a string are changed in place, and the entry that the
+//! Why this is safe for HPACK (RFC 7541), whose two ends must keep the same table: no length changes. A character's stand-in has as
+//! many bits in the Huffman code (`x` as `:`, `-` as `/`), so both forms of a string are changed in place, and the entry that the
 //! client adds to its table has the size of the one that is added here.
 //!
 //! What it costs: a connection whose first request has no such authority is let through untouched ever after, without a
 //! copy. On one that has, each block of headers is looked through, since the client sends its authority again whenever it
 //! has fallen out of the table.
 //!
-//! What is left out, and refused as before: an authority whose *name* comes from the client's table or is spelled out with
-//! a wrong length, and one in a `CONTINUATION` frame. No client is known to send either.
+//! What is left out, and refused as before: an authority that is empty, or has a character for which there is no stand-in (`<`, `^` and
+//! what no URL has); one whose *name* comes from the client's table or is spelled out with
+//! a wrong length, and one in a `CONTINUATION` frame. No client is known to send any of them.
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +32,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
+use tonic::codegen::http::uri::Authority;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEADER: usize = 9;
@@ -149,7 +153,7 @@ enum Stage {
     Preface,
     /// It is, and the client's first request is still to come.
     First,
-    /// The client writes URLs or paths: every request is looked at.
+    /// The client writes no names of hosts: every request is looked at.
     Every,
     /// Nothing is looked at any more.
     Through,
@@ -240,7 +244,7 @@ impl Filter {
             let Some(payload) = rest.get_mut(FRAME_HEADER..FRAME_HEADER + length) else { return };
             let found = fragment(payload, flags).map_or(Found::Nothing, mend);
             if matches!(self.stage, Stage::First) {
-                self.stage = if found == Found::Url { Stage::Every } else { Stage::Through };
+                self.stage = if found == Found::Mended { Stage::Every } else { Stage::Through };
             }
             self.seen += FRAME_HEADER + length;
         }
@@ -263,8 +267,8 @@ fn fragment(payload: &mut [u8], flags: u8) -> Option<&mut [u8]> {
 /// What a block of headers has as its authority.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Found {
-    /// A URL or a path, which is mended now.
-    Url,
+    /// One that is no host's name, which is mended now.
+    Mended,
     /// None that is spelled out here, or one as it should be.
     Nothing,
 }
@@ -276,8 +280,8 @@ fn mend(block: &mut [u8]) -> Found {
         match field(block, &mut at) {
             Some(Field::Authority { huffman, value }) => {
                 let value = &mut block[value];
-                let mended = if huffman { mend_huffman(value) } else { mend_plain(value) };
-                return if mended { Found::Url } else { Found::Nothing };
+                let mended = if huffman { mend_huffman(value) } else { mend_text(value) };
+                return if mended { Found::Mended } else { Found::Nothing };
             }
             Some(Field::Other) => {}
             None => return Found::Nothing,
@@ -353,95 +357,100 @@ fn string(block: &[u8], at: &mut usize) -> Option<(bool, std::ops::Range<usize>)
     Some((huffman, range))
 }
 
-fn mend_plain(value: &mut [u8]) -> bool {
-    let mut mended = false;
-    for scheme in [&b"http"[..], b"https"] {
-        if value.strip_prefix(scheme).is_some_and(|rest| rest.starts_with(b"://")) {
-            value[scheme.len()] = b'x';
-        }
+/// Makes the name of a host of what is none, with characters that are as long in the Huffman code; false, and nothing is changed,
+/// where it is one or cannot become one.
+fn mend_text(text: &mut [u8]) -> bool {
+    let is_host = |text: &[u8]| Authority::try_from(text).is_ok();
+    if text.is_empty() || is_host(text) {
+        return false;
     }
-    for slash in value.iter_mut().filter(|byte| **byte == b'/') {
-        *slash = b'-';
-        mended = true;
+    let mut host = text.to_vec();
+    for at in 0..host.len() {
+        host[at] = match host[at] {
+            b':' => b'x',
+            b'/' | b'%' | b' ' => b'-',
+            b'[' | b']' | b'@' => b'~',
+            b'?' | b'"' => b'!',
+            b'|' => b'+',
+            // No other character that a host may have is as long, so the one behind makes up for it: 12 bits and 5 are 10 and 7.
+            b'#' if host.get(at + 1).is_some_and(|next| SYMBOLS[0].2.contains(next)) => {
+                host[at + 1] = b'x';
+                b'!'
+            }
+            other => other,
+        };
+    }
+    let mended = is_host(&host);
+    if mended {
+        text.copy_from_slice(&host);
     }
     mended
 }
 
-/// The Huffman code (appendix B) of what is looked for and of what takes its place, from the highest bit on, and how many
-/// bits they have.
-#[allow(clippy::unusual_byte_groupings, reason = "a group is a character's code")]
-const HUFFMAN: [(u64, u64, u32); 2] = [
-    // h 100111, t 01001, t 01001, p 101011, then `:` 1011100, `/` 011000, `/` 011000 or x 1111001, - 010110, - 010110
-    (
-        0b100111_01001_01001_101011_1011100_011000_011000,
-        0b100111_01001_01001_101011_1111001_010110_010110,
-        41,
-    ),
-    // the same with s 01000
-    (
-        0b100111_01001_01001_101011_01000_1011100_011000_011000,
-        0b100111_01001_01001_101011_01000_1111001_010110_010110,
-        46,
-    ),
+/// The Huffman code (appendix B): the lengths of its codes, the first code of each, and what those from there on stand for. Bytes that
+/// have longer ones are in no authority.
+const SYMBOLS: [(u32, u32, &[u8]); 10] = [
+    (5, 0, b"012aceiost"),
+    (6, 0x14, b" %-./3456789=A_bdfghlmnpru"),
+    (7, 0x5c, b":BCDEFGHIJKLMNOPQRSTUVWYjkqvwxyz"),
+    (8, 0xf8, b"&*,;XZ"),
+    (10, 0x3f8, b"!\"()?"),
+    (11, 0x7fa, b"'+|"),
+    (12, 0xffa, b"#>"),
+    (13, 0x1ff8, b"\0$@[]~"),
+    (14, 0x3ffc, b"^}"),
+    (15, 0x7ffc, b"<`{"),
 ];
 
 fn mend_huffman(value: &mut [u8]) -> bool {
-    let mended = mend_scheme(value);
-    mend_slashes(value) || mended
-}
-
-fn mend_scheme(value: &mut [u8]) -> bool {
-    let Some(head) = value.first_chunk_mut::<6>() else { return false };
-    let mut bits = head.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
-    for (url, name, length) in HUFFMAN {
-        let rest = 48 - length;
-        if bits >> rest == url {
-            bits = name << rest | bits & ((1 << rest) - 1);
-            head.copy_from_slice(&bits.to_be_bytes()[2..]);
-            return true;
-        }
+    let Some(mut text) = decoded(value) else { return false };
+    if !mend_text(&mut text) {
+        return false;
     }
-    false
-}
-
-/// The lengths of the codes with the first code that is too high for it: shorter codes are lower ones, so that a code's own bits say
-/// how many they are. Those that are longer than these are of bytes that no path has, and what pads the end is like them.
-const LENGTHS: [(u32, u32); 10] = [
-    (5, 10),
-    (6, 46),
-    (7, 124),
-    (8, 254),
-    (10, 1_021),
-    (11, 2_045),
-    (12, 4_092),
-    (13, 8_190),
-    (14, 16_382),
-    (15, 32_767),
-];
-const SLASH: u32 = 0b01_1000;
-const DASH: u32 = 0b01_0110;
-
-fn mend_slashes(value: &mut [u8]) -> bool {
-    let (mut at, mut mended) = (0, false);
-    // Behind the end there is padding.
-    let ahead = |value: &[u8], at: usize| {
-        let byte = |n: usize| u32::from(value.get(at / 8 + n).copied().unwrap_or(0xff));
-        (byte(0) << 16 | byte(1) << 8 | byte(2)) << (at % 8) & 0xff_ffff
-    };
-    while at < value.len() * 8 {
-        let next = ahead(value, at);
-        let length = LENGTHS.iter().find(|(length, above)| next >> (24 - length) < *above);
-        let Some(&(length, _)) = length else { break };
-        if length == 6 && next >> 18 == SLASH {
-            // Within two bytes, however they fall.
-            let changed = (SLASH ^ DASH) << 10 >> (at % 8);
-            value[at / 8] ^= (changed >> 8) as u8;
-            if let Some(second) = value.get_mut(at / 8 + 1) {
-                *second ^= changed as u8;
-            }
-            mended = true;
-        }
+    let mut at = 0;
+    for byte in text {
+        let found = SYMBOLS.iter().find_map(|(length, first, symbols)| {
+            let nth = symbols.iter().position(|symbol| *symbol == byte)?;
+            Some((*length, first + nth as u32))
+        });
+        let Some((length, code)) = found else { return false };
+        put(value, at, length, code);
         at += length as usize;
     }
-    mended
+    true
+}
+
+/// What a string in the Huffman code says; `None` where it has a character that is in no authority.
+fn decoded(value: &[u8]) -> Option<Vec<u8>> {
+    let (mut at, mut text) = (0, Vec::with_capacity(value.len() * 8 / 5));
+    while at < value.len() * 8 {
+        // Behind the end there is padding.
+        let byte = |n: usize| u32::from(value.get(at / 8 + n).copied().unwrap_or(0xff));
+        let ahead = (byte(0) << 16 | byte(1) << 8 | byte(2)) << (at % 8) & 0xff_ffff;
+        // Shorter codes are lower ones.
+        let found = SYMBOLS.iter().find_map(|(length, first, symbols)| {
+            let nth = (ahead >> (24 - length)).checked_sub(*first)?;
+            Some((*length as usize, *symbols.get(nth as usize)?))
+        });
+        match found {
+            Some((length, symbol)) => {
+                text.push(symbol);
+                at += length;
+            }
+            // Less than a byte is left, and all of it ones.
+            None if value.len() * 8 - at < 8 && ahead == 0xff_ffff & (0xff_ffff << (at % 8)) => break,
+            None => return None,
+        }
+    }
+    (at <= value.len() * 8).then_some(text)
+}
+
+/// Writes a code of at most 15 bits, wherever it begins.
+fn put(value: &mut [u8], at: usize, length: u32, code: u32) {
+    let shift = 24 - length - (at % 8) as u32;
+    let (mask, bits) = (((1 << length) - 1) << shift, code << shift);
+    for (n, byte) in value[at / 8..].iter_mut().take(3).enumerate() {
+        let down = 16 - 8 * n;
+        *byte = *byte & !((mask >> down) as u8) | (bits >> down) as u8;
+    }
 }
