@@ -489,10 +489,9 @@ async fn scan_tenants(
         .start
         .as_ref()
         .map(|start| block.schema.key_of(&block.schema.only_key(start)).map(|key| key.partition));
-    let start = match start.transpose() {
-        Ok(start) => start,
+    let Ok(start) = start.transpose() else {
         // Any shard says what is wrong with it.
-        Err(_) => return paged(gateway, first, page.clone(), consistent).await,
+        return paged(gateway, first, page.clone(), consistent).await;
     };
     if let (Some((segment, of)), Some(start)) = (segment, &start)
         && !is_in_segment(start, Some((segment, of)))

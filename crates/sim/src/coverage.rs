@@ -127,6 +127,7 @@ pub const EVERYTHING: &[&str] = &[
     "tables deleted",
     "tables made to be deleted",
     "tenants moved",
+    "tenants that were not sealed for ever",
     "tokens refused",
     "tokens taken",
     "transactions over shards cancelled",

@@ -164,7 +164,7 @@ impl Tenants {
                 self.movers[mover].next = Some((block.shard_at(moves.from), request, Doing::Leaves(comes)));
             }
             (Doing::Leaves(comes), Some(leaves), Some((.., moves))) => {
-                self.decide(mover, block, &moves, (leaves, comes))
+                self.decide(mover, block, &moves, (leaves, comes));
             }
             (Doing::Rows(behind), Some(seen), Some((.., moves))) => {
                 let upto = seen.rows.last().map(|(at, ..)| at.clone());
@@ -220,7 +220,7 @@ impl Tenants {
         self.movers[mover].waited = if next == Next::Wait { self.movers[mover].waited + 1 } else { 0 };
         match next {
             Next::From(Step::Sweep(_)) => {
-                self.step(mover, block, (moves, moves.from), Step::Sweep(SWEPT), None)
+                self.step(mover, block, (moves, moves.from), Step::Sweep(SWEPT), None);
             }
             Next::From(step) => self.step(mover, block, (moves, moves.from), step, None),
             Next::To(step) => self.step(mover, block, (moves, moves.to), step, None),

@@ -57,9 +57,13 @@ impl Heard {
             Err(
                 Failure::NoLeader
                 | Failure::Overloaded
-                | Failure::Refused(Refused::Table(Refusal::StaleEpoch | Refusal::Moved | Refusal::NotFound), _)
-                // A tenant that the directory was said not to have, by an old map, while another one moves.
-                | Failure::Refused(Refused::Table(Refusal::InUse(_)), _),
+                // Or, of `InUse`, a tenant that the directory was said not to have, by an old map, while another one moves.
+                | Failure::Refused(
+                    Refused::Table(
+                        Refusal::StaleEpoch | Refusal::Moved | Refusal::NotFound | Refusal::InUse(_),
+                    ),
+                    _,
+                ),
             ) => Self::NotDone,
             // A node that is behind may not have the table yet, and says so of itself alone.
             Err(Failure::Refused(refused, _)) => return Err(format!("Tables: refused: {refused:?}")),

@@ -356,17 +356,14 @@ impl Tables {
         let key = (tenant.table, tenant.key.clone());
         digest.number(STANDS);
         digest.bytes(&tenant.key);
-        match stands {
-            Some(stands) => {
-                let encoded = stands.encode();
-                digest.bytes(&encoded);
-                state.put(&row, &encoded);
-                stand.insert(key, stands);
-            }
-            None => {
-                state.delete(&row);
-                stand.remove(&key);
-            }
+        if let Some(stands) = stands {
+            let encoded = stands.encode();
+            digest.bytes(&encoded);
+            state.put(&row, &encoded);
+            stand.insert(key, stands);
+        } else {
+            state.delete(&row);
+            stand.remove(&key);
         }
     }
 

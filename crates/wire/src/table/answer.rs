@@ -1,4 +1,4 @@
-//! What the machine answers, as bytes: for a node that asked on behalf of its client. Nothing of it is ever stored.
+//! What the machine answers, and that as bytes: for a node that asked on behalf of its client. Nothing of it is ever stored.
 //!
 //! ```text
 //! reply    := kind(1 byte) body               dones := count { done }
@@ -9,10 +9,107 @@
 //! Left out: replies to changes of tables, which only shard 1 gives.
 
 use super::codec::{list, text};
-use super::{Done, Outcome, Refusal, Reply, Unfit, read_id, read_shards, write_id, write_shards};
+use super::{Definition, Unfit, read_id, read_shards, write_id, write_shards};
 use crate::codec::{Malformed, Read, Reader, Write};
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use quorate_protocol::commit::{Answer, No, Vote};
+
+/// What the machine answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// To `Create`, `Delete`, `Drop`, `Change`: the table behind the change, or as it was.
+    Table(Box<Definition>, Figures),
+    /// To `Execute`: one for each operation, in order. Of one that is atomic either all are [`Outcome::Done`], or nothing was
+    /// done and these are the reasons.
+    Executed(Vec<Done>),
+    /// To `Execute` with a token that has done its work before: nothing was done now.
+    Repeated,
+    /// To `Fill`.
+    Filled,
+    /// To `Expire`: how many went. To `Drained`: of how many transactions that were committed it is still known.
+    Expired(u64),
+    /// To `Trim`.
+    Trimmed,
+    /// To `Adopt`.
+    Adopted,
+    /// To `Outcomes`: that all are settled, or what is said of the first that is not. To `Commit`: the answer and, behind a vote that was given now, what its operations come to.
+    Commit(Answer<Unfit>, Vec<Done>),
+    /// To `Live`: the number.
+    Lives(u64),
+    /// To `Move`, `Moved`, `Leave`, `Zone`, `Assign` and `Step`: it stands, also where it stood before.
+    Placed,
+}
+
+/// How large a table and its indexes are.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Figures {
+    /// Items.
+    pub items: u64,
+    /// Their bytes, as DynamoDB counts them.
+    pub bytes: u64,
+    /// The same of each index, by its number.
+    pub indexes: Vec<(u32, u64, u64)>,
+}
+
+/// What came of one operation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Done {
+    /// Whether it was done.
+    pub outcome: Outcome,
+    /// What was asked to be returned, as an item.
+    pub attributes: Option<Bytes>,
+    /// The larger of the item's sizes before and behind, in bytes.
+    pub bytes: u64,
+    /// The indexes that changed with it, whether they are global, and how many units of writing that took.
+    pub indexes: Vec<(String, bool, u64)>,
+}
+
+impl Done {
+    /// Nothing came of it but this.
+    pub fn of(outcome: Outcome) -> Self {
+        Self { outcome, attributes: None, bytes: 0, indexes: Vec::new() }
+    }
+}
+
+/// Whether an operation was done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It was, or nothing is against it.
+    Done,
+    /// Its condition does not hold.
+    ConditionFailed,
+    /// It makes no sense for this table or this item; in DynamoDB's words.
+    Invalid(String),
+    /// There is no such table.
+    NoTable(String),
+    /// A transaction that is under way holds the item.
+    Conflict,
+}
+
+/// Why the machine refuses a command as a whole. Deterministic: every replica comes to the same.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// It makes no sense; in DynamoDB's words.
+    Validation(String),
+    /// There is no such thing.
+    NotFound,
+    /// There is no such table.
+    TableNotFound(String),
+    /// There is one of that name.
+    TableExists(String),
+    /// It cannot be done while something else is.
+    InUse(String),
+    /// There are as many as may be.
+    Limit(String),
+    /// The token came with another request.
+    TokenMismatch,
+    /// A transaction with this token is under way.
+    TokenInUse,
+    /// The shard is not the one that the command was routed to.
+    StaleEpoch,
+    /// A tenant does not lie in this shard, or is about to leave it; or its move has come further than whoever asks knows.
+    Moved,
+}
 
 impl Reply {
     /// Appends it; false if it is none of those that are passed on.

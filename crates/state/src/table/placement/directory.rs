@@ -246,34 +246,29 @@ impl Tables {
         if shard >= block.count {
             return Err(invalid("The shard is none of the table's"));
         }
-        let directory = &block.directory;
-        if let Some(moves) = directory.moves.as_ref() {
-            return if moves.tenant == *tenant && moves.to == shard {
-                Ok(false)
-            } else if directory.tenants.contains_key(tenant) {
-                let text = "Attempt to change a resource which is still in use: a tenant moves, and one of a table at a time:";
-                Err(Refusal::InUse(format!("{text} {}", block.name)))
-            } else {
-                Ok(true)
-            };
-        }
-        match directory.tenants.get(tenant) {
-            Some(lies) if *lies == shard => Ok(false),
-            Some(_)
-                if self.catalog.get(&block.name).is_some_and(|table| table.definition.stream.is_some()) =>
-            {
-                Err(invalid(
-                    "A tenant's changes before and behind a move would stand in two shards of the table's stream, with no order \
-                     between them: disable the stream, move the tenant, and enable it again",
-                ))
-            }
-            Some(_) => Ok(true),
-            None if directory.tenants.len() >= TENANTS_MAX => {
+        let Directory { tenants, moves, .. } = &*block.directory;
+        let Some(lies) = tenants.get(tenant) else {
+            if tenants.len() >= TENANTS_MAX {
                 let text = "Subscriber limit exceeded: a table's directory has";
-                Err(Refusal::Limit(format!("{text} {TENANTS_MAX} tenants at most")))
+                return Err(Refusal::Limit(format!("{text} {TENANTS_MAX} tenants at most")));
             }
-            None => Ok(true),
+            return Ok(true);
+        };
+        let own = moves.as_ref().filter(|moves| moves.tenant == *tenant && !moves.arrived);
+        if own.map_or(*lies, |moves| moves.to) == shard {
+            return Ok(false);
         }
+        if moves.is_some() {
+            let text = "Attempt to change a resource which is still in use: a tenant moves, and one of a table at a time:";
+            return Err(Refusal::InUse(format!("{text} {}", block.name)));
+        }
+        if self.catalog.get(&block.name).is_some_and(|table| table.definition.stream.is_some()) {
+            return Err(invalid(
+                "A tenant's changes before and behind a move would stand in two shards of the table's stream, with no order \
+                 between them: disable the stream, move the tenant, and enable it again",
+            ));
+        }
+        Ok(true)
     }
 
     fn put_directory(
@@ -316,14 +311,11 @@ impl Tables {
 
     /// Refuses what is not to be done to a table while a tenant of it moves.
     pub(in crate::table) fn check_still(&self, table: &str) -> Result<(), Refusal> {
-        match self.placement.table(table).and_then(|block| block.directory.moves.as_ref()) {
-            None => Ok(()),
-            Some(_) => {
-                let text =
-                    "Attempt to change a resource which is still in use: a tenant moves within the table:";
-                Err(Refusal::InUse(format!("{text} {table}")))
-            }
+        if self.placement.table(table).is_none_or(|block| block.directory.moves.is_none()) {
+            return Ok(());
         }
+        let text = "Attempt to change a resource which is still in use: a tenant moves within the table:";
+        Err(Refusal::InUse(format!("{text} {table}")))
     }
 }
 
