@@ -218,6 +218,28 @@ fn a_new_life_closes_the_book_everywhere() {
     }
 }
 
+/// Claim: the leader of a shard has a transaction recovered whose gateway is nobody any more; where one of its participants is nowhere, and
+/// was not dropped, nothing is decided: it may be one that this node has not heard of yet, and have voted.
+#[test]
+fn what_is_undecided_is_recovered_by_what_is_known() {
+    let mut cluster = with_table();
+    let items = cluster.apart(0, 2);
+    let [here, there] = [0, 1].map(|at| cluster.place(items[at]).shard);
+    for (sequence, other, decided) in [(1, there, true), (2, ShardId(1_999), false)] {
+        let id = TxnId { node: NodeId(9), boot: 1, sequence, attempt: 1 };
+        let ops = Execute { atomic: true, token: None, ops: vec![op(items[0], None)] };
+        let prepare = Prepare { id, began: 1, participants: vec![here, other], ops };
+        let what = What::Commit(Step::Prepare(prepare));
+        let command = table::Command { epoch: EPOCH, now: 1_000, what };
+        let answers = cluster.call(2, here, Request::Write(Command::Table(Box::new(command))));
+        cluster.pass(300);
+        assert!(answers.lock().unwrap().pop().is_some_and(|answer| answer.is_ok()));
+        assert!(cluster.locked());
+        cluster.pass(12_000);
+        assert_eq!(!cluster.locked(), decided, "with shard {other}");
+    }
+}
+
 /// Claim: outcomes of transactions that are under way at once share entries of their shards' logs; that of a client alone waits for
 /// its next request, and not for long.
 #[test]
