@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 const HERE: ShardId = ShardId(2);
 const TOKEN: ShardId = ShardId(3);
-const RESEND: Duration = Duration::from_millis(1_000);
+const RESEND: Duration = Duration::from_secs(1);
 const BACKOFF: Duration = Duration::from_millis(16);
 const HOLDER: TxnId = TxnId { node: NodeId(9), boot: 1, sequence: 1, attempt: 1 };
 

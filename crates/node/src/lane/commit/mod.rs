@@ -549,7 +549,7 @@ mod tests {
         transactions.transact(now, (asked, Hlc(1)), now + every, Box::new(drop));
         let gets = vec![(
             Place { shard: ShardId(2), epoch: 0 },
-            tables::Get { table: "t".into(), key: Default::default(), projection: None },
+            tables::Get { table: "t".into(), key: quorate_item::Item::default(), projection: None },
         )];
         transactions.gather(Gather { gets, together: true }, now + 2 * every, Box::new(drop));
         let mut ends = |at| {
@@ -578,12 +578,12 @@ mod tests {
         transactions.again_at = now + 100 * every;
         let asked = || Transact { now: 1, token: None, ops: Vec::new() };
         transactions.begin_life(now, NodeId(1), 1, Vec::new());
-        let delete = table::Action::Delete { key: Default::default() };
+        let delete = table::Action::Delete { key: bytes::Bytes::default() };
         let (condition, returns) = (None, table::Returns::None);
         let op = table::Op { table: "t".into(), action: delete, condition, returns, old_on_failure: false };
         let ops = vec![(Place { shard: ShardId(2), epoch: 0 }, op)];
         transactions.transact(now, (Transact { ops, ..asked() }, Hlc(1)), now + 9 * every, Box::new(drop));
-        let get = tables::Get { table: "t".into(), key: Default::default(), projection: None };
+        let get = tables::Get { table: "t".into(), key: quorate_item::Item::default(), projection: None };
         let gets = vec![(Place { shard: ShardId(2), epoch: 0 }, get)];
         transactions.gather(Gather { gets, together: false }, now + every, Box::new(drop));
         transactions.wishes.clear();

@@ -237,9 +237,9 @@ mod tests {
     }
 
     /// Nothing is there, since this version.
-    fn nothing(version: u64) -> Result<Answer, Failure> {
+    fn nothing(version: u64) -> Answer {
         let got = Got { item: None, bytes: 0, version, intent: None };
-        Ok(Answer { head: Head::default(), body: Body::Table(Box::new(ReadReply::Items(vec![got]))) })
+        Answer { head: Head::default(), body: Body::Table(Box::new(ReadReply::Items(vec![got]))) }
     }
 
     fn reply(transactions: &mut Transactions) -> Option<ReadReply> {
@@ -264,7 +264,7 @@ mod tests {
                     "round {rounds}"
                 );
                 for (shard, ask) in std::mem::take(&mut asked) {
-                    transactions.read_answered(now, 1, (shard, ask), nothing(changes.min(rounds)));
+                    transactions.read_answered(now, 1, (shard, ask), Ok(nothing(changes.min(rounds))));
                 }
                 if let Some(reply) = reply(&mut transactions) {
                     break reply;
@@ -288,7 +288,7 @@ mod tests {
     fn who_does_not_answer_is_asked_again() {
         let (mut transactions, now, mut asked) = begun(false);
         let (last, first) = (asked.pop().unwrap(), asked.pop().unwrap());
-        transactions.read_answered(now, 1, first, nothing(1));
+        transactions.read_answered(now, 1, first, Ok(nothing(1)));
         transactions.read_answered(now, 1, last.clone(), Err(Failure::NoLeader));
         assert!(asks(&mut transactions).is_empty());
         transactions.tick(now + EVERY);

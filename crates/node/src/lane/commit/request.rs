@@ -559,7 +559,7 @@ mod tests {
             alone.says(TWO, (1, true), YES);
             match (alone.ended(), &failure) {
                 (Some(End::Refused(refused)), Failure::Refused(..)) => {
-                    assert_eq!(refused, super::super::stale())
+                    assert_eq!(refused, super::super::stale());
                 }
                 (Some(End::Failure(Failure::TooLarge)), Failure::TooLarge) => {}
                 _ => panic!("{failure:?} is not what the client hears"),

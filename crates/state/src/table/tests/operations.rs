@@ -20,7 +20,7 @@ fn put(pairs: &[(&str, AttributeValue)]) -> Action {
     Action::Put { item: of.encode().into() }
 }
 
-fn update(update: Update) -> Action {
+fn update(update: &Update) -> Action {
     Action::Update { key: key_item(&("p".into(), 1)).encode().into(), update: update.encode().into() }
 }
 
@@ -89,7 +89,7 @@ fn an_update_that_changed_nothing_tells_nothing() {
     done(&mut run, op(put(&[])));
     for returns in [Returns::UpdatedOld, Returns::UpdatedNew] {
         let nothing = Update { remove: vec![Path::attribute("v")], ..Update::default() };
-        let done = done(&mut run, Op { returns, ..op(update(nothing)) });
+        let done = done(&mut run, Op { returns, ..op(update(&nothing)) });
         assert_eq!((done.outcome, done.attributes), (Outcome::Done, None));
     }
 }
@@ -101,7 +101,7 @@ fn what_no_item_can_be_is_refused() {
     done(&mut run, op(put(&[("g", s("x"))])));
     let before = there(&mut run);
     let another = Update { set: vec![(Path::attribute("g"), Source::Value(n(1)))], ..Update::default() };
-    for action in [put(&[("g", n(1))]), put(&[("v", s(&"v".repeat(ITEM_SIZE)))]), update(another)] {
+    for action in [put(&[("g", n(1))]), put(&[("v", s(&"v".repeat(ITEM_SIZE)))]), update(&another)] {
         let done = done(&mut run, op(action));
         assert!(matches!(done.outcome, Outcome::Invalid(_)), "{:?}", done.outcome);
         assert_eq!(there(&mut run), before);
