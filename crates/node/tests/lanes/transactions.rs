@@ -218,6 +218,28 @@ fn a_new_life_closes_the_book_everywhere() {
     }
 }
 
+/// Claim: the leader of a shard has a transaction recovered whose gateway is nobody any more; where one of its participants is nowhere, and
+/// was not dropped, nothing is decided: it may be one that this node has not heard of yet, and have voted.
+#[test]
+fn what_is_undecided_is_recovered_by_what_is_known() {
+    let mut cluster = with_table();
+    let items = cluster.apart(0, 2);
+    let [here, there] = [0, 1].map(|at| cluster.place(items[at]).shard);
+    for (sequence, other, decided) in [(1, there, true), (2, ShardId(1_999), false)] {
+        let id = TxnId { node: NodeId(9), boot: 1, sequence, attempt: 1 };
+        let ops = Execute { atomic: true, token: None, ops: vec![op(items[0], None)] };
+        let prepare = Prepare { id, began: 1, participants: vec![here, other], ops };
+        let what = What::Commit(Step::Prepare(prepare));
+        let command = table::Command { epoch: EPOCH, now: 1_000, what };
+        let answers = cluster.call(2, here, Request::Write(Command::Table(Box::new(command))));
+        cluster.pass(300);
+        assert!(answers.lock().unwrap().pop().is_some_and(|answer| answer.is_ok()));
+        assert!(cluster.locked());
+        cluster.pass(12_000);
+        assert_eq!(!cluster.locked(), decided, "with shard {other}");
+    }
+}
+
 /// Claim: outcomes of transactions that are under way at once share entries of their shards' logs; that of a client alone waits for
 /// its next request, and not for long.
 #[test]
@@ -340,8 +362,28 @@ impl Cluster {
     }
 }
 
-/// Queries and scans that meet a transaction at any step of it, whose gateway is dead: what was answered as done is in them, each of them
-/// is answered, what one has told the next ones do not take back, and at the end it is so.
+impl Cluster {
+    /// Whether an item is there, asked of its shard alone, at a node.
+    fn one(&mut self, id: u64, n: usize) -> bool {
+        let get = Get { table: "t".into(), key: item(n), projection: None };
+        let read = Box::new(Read::Get(vec![get]));
+        let request = Request::Table { read, fresh: Fresh::Newest, epoch: EPOCH };
+        let answers = self.call(id, self.place(n).shard, request);
+        let answered = (0..500).any(|_| {
+            self.pass(20);
+            !answers.lock().unwrap().is_empty()
+        });
+        assert!(answered, "a read of item {n} at node {id} is not answered");
+        let answer = answers.lock().unwrap().pop().unwrap();
+        let Body::Table(reply) = answer.unwrap().body else { panic!() };
+        let ReadReply::Items(got) = *reply else { panic!("{reply:?}") };
+        assert!(got[0].intent.is_none(), "what it met is settled");
+        got[0].item.is_some()
+    }
+}
+
+/// Queries, scans and reads of one item that meet a transaction at any step of it, whose gateway is dead: what was answered as done is in
+/// them, each of them is answered, what one has told the next ones do not take back, and at the end it is so.
 #[test]
 fn pages_that_meet_transactions_tell_what_is_committed() {
     let mut cluster = with_table();
@@ -368,8 +410,11 @@ fn pages_that_meet_transactions_tell_what_is_committed() {
         let mut seen = heard;
         for round in 0..6 {
             for (at, &n) in items.iter().enumerate() {
-                let query = (round + at) % 2 == 0;
-                let there = cluster.page(readers[(round + at / 2) % 2], n, query);
+                let reader = readers[(round + at / 2) % 2];
+                let there = match (round + at) % 3 {
+                    0 => cluster.one(reader, n),
+                    how => cluster.page(reader, n, how == 1),
+                };
                 assert!(there || !seen, "step {step}, round {round}: item {n} is missing again");
                 seen |= there;
             }

@@ -164,9 +164,10 @@ impl<O: Clone, R: Clone + PartialEq> Core for Gateway<O, R> {
             Input::Begin(begin) => self.begin(now, begin),
             Input::Answer(from, id, answer) => {
                 let mine = (id.node, id.boot) == (self.config.node, self.config.boot);
-                let Some(mut request) = self.open.remove(&id.sequence).filter(|_| mine) else { return };
-                self.answered(now, &mut request, from, id, answer);
-                self.keep(request);
+                if let Some(mut request) = mine.then(|| self.open.remove(&id.sequence)).flatten() {
+                    self.answered(now, &mut request, from, id, answer);
+                    self.keep(request);
+                }
             }
             Input::Forgotten(from, upto) => {
                 if let Some(f) = self.forgetting.get_mut(&from).filter(|_| upto.boot == self.config.boot) {

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "scripts are files, and a run is chosen by the environment")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail so")]
 
+mod gateways;
 mod judge;
 mod leaders;
 mod mutants;

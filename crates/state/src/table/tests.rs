@@ -3,15 +3,18 @@
 //! and their digests and figures agree.
 
 mod adopted;
+mod asked;
 mod closing;
 mod commit;
 mod compare;
 mod feeds;
 mod filtered;
 mod held;
+mod kept;
 mod laid;
 mod leaving;
 mod model;
+mod operations;
 mod run;
 mod tenants;
 mod zones;

@@ -468,6 +468,29 @@ mod tests {
         }
     }
 
+    /// Claim: a batch verifies in its own place alone: not in another cluster, node, segment, or offset.
+    #[test]
+    fn a_batch_is_of_one_place() {
+        let batch = |offset: u64| {
+            let mut out = vec![0; SEGMENT_HEADER];
+            let hard = HardState { term: Term(3), vote: Some(NodeId(2)), commit: Index(4) };
+            put_batch(&mut out, place(), Batch { number: 7, durable: 6 }, &[Record::Hard(ShardId(1), hard)]);
+            out.splice(0..0, vec![0; offset as usize - SEGMENT_HEADER]);
+            Bytes::from(out)
+        };
+        let (own, Identity { cluster, node }) = (place(), place().identity);
+        assert!(matches!(read_batch(&batch(own.offset), own, None), Found::Batch(..)));
+        for other in [
+            Place { identity: Identity { cluster: cluster + 1, node }, ..own },
+            Place { identity: Identity { cluster, node: NodeId(node.0 + 1) }, ..own },
+            Place { generation: own.generation + 1, ..own },
+            Place { offset: own.offset + ALIGN, ..own },
+        ] {
+            let found = read_batch(&batch(other.offset), other, None);
+            assert_eq!(found, Found::Nothing { touched: false }, "{other:?}");
+        }
+    }
+
     /// Claim: a record of a kind that is not known is no end of a batch that is read: what stands behind it is not known to be nothing.
     #[test]
     fn an_unknown_record_is_not_passed_over() {

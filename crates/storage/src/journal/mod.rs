@@ -27,6 +27,8 @@ mod mutants;
 mod promises;
 pub mod recovery;
 #[cfg(test)]
+mod starts;
+#[cfg(test)]
 mod tests;
 mod votes;
 
@@ -403,19 +405,22 @@ impl Journal {
     pub fn append(&mut self, appends: &[Append]) -> Result<(), JournalError> {
         self.alive()?;
         for append in appends {
-            if let (Some(first), Some(last)) = (append.entries.first(), append.entries.last()) {
+            if let Some(first) = append.entries.first() {
                 assert_eq!(
                     first.id.index,
                     append.prev.index.next(),
                     "entries follow what they are appended to"
                 );
-                let upto = self.upto.entry(append.shard).or_default();
-                *upto = (*upto).max(last.id.index);
             }
         }
         let records: Vec<Record<'_>> = appends.iter().map(Record::Append).collect();
         self.write_batch(&records)?;
         for append in appends {
+            // It may have opened a segment, and then the one before holds nothing of this.
+            if let Some(last) = append.entries.last() {
+                let upto = self.upto.entry(append.shard).or_default();
+                *upto = (*upto).max(last.id.index);
+            }
             // Not before: the batch may have opened a segment, whose opening batch must not say that something is
             // committed that only the batch behind it brings.
             if let Some(hard) = append.hard {
@@ -567,6 +572,10 @@ impl Journal {
             self.file = self.disk.create(&path, self.size)?;
         }
         self.durable = self.next_batch - 1;
+        // Its record is flushed, too, and may stand in a segment that goes as soon as the checkpoint is in force.
+        if let Some(mark) = &self.marking {
+            self.mark.clone_from(mark);
+        }
         let old = std::mem::replace(&mut self.name, name);
         self.old.push_back(Old {
             name: old,

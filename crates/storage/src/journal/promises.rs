@@ -5,48 +5,53 @@ use quorate_base::EntryKind;
 use quorate_faulty::FaultyDisk;
 
 const ME: Identity = Identity { cluster: 77, node: NodeId(1) };
-const SHARD: ShardId = ShardId(1);
-const OTHER: ShardId = ShardId(2);
+pub(super) const SHARD: ShardId = ShardId(1);
+pub(super) const OTHER: ShardId = ShardId(2);
 
-fn open(disk: &FaultyDisk) -> Result<(Journal, Recovered), JournalError> {
+pub(super) fn open(disk: &FaultyDisk) -> Result<(Journal, Recovered), JournalError> {
     let options = Options { segment_bytes: 4096, ..Options::default() };
     Journal::open(Arc::new(disk.clone()), "j", ME, options, Mint::for_journal())
 }
 
 /// A checkpoint of what two shards have up to these indexes, in term 1.
-fn mark(generation: u64, upto: [u64; 2]) -> CheckpointMark {
+pub(super) fn mark(generation: u64, upto: [u64; 2]) -> CheckpointMark {
     let base = |upto: u64| Base { id: id(u64::from(upto > 0), upto), ..Base::default() };
     CheckpointMark { generation, bases: vec![(SHARD, base(upto[0])), (OTHER, base(upto[1]))] }
 }
 
-fn begin(disk: &FaultyDisk) -> Journal {
+pub(super) fn begin(disk: &FaultyDisk) -> Journal {
     let (mut journal, _) = open(disk).unwrap();
     journal.mark_checkpoint(mark(0, [0, 0])).unwrap();
     journal.sync().unwrap();
     journal
 }
 
-fn id(term: u64, index: u64) -> EntryId {
+pub(super) fn id(term: u64, index: u64) -> EntryId {
     EntryId::new(Term(term), Index(index))
 }
 
-fn entries(shard: ShardId, prev: EntryId, ids: impl IntoIterator<Item = EntryId>, len: usize) -> Append {
+pub(super) fn entries(
+    shard: ShardId,
+    prev: EntryId,
+    ids: impl IntoIterator<Item = EntryId>,
+    len: usize,
+) -> Append {
     let entry = |id| Entry { id, kind: EntryKind::Command, data: vec![7; len].into() };
     let entries = ids.into_iter().map(entry).collect();
     Append { shard, write: WriteId(1), hard: None, prev, entries }
 }
 
-fn vote(term: u64, vote: Option<u64>) -> Append {
+pub(super) fn vote(term: u64, vote: Option<u64>) -> Append {
     let hard = HardState { term: Term(term), vote: vote.map(NodeId), commit: Index(0) };
     Append { hard: Some(hard), ..entries(SHARD, EntryId::ZERO, [], 0) }
 }
 
-fn ids(found: &Recovered, shard: ShardId) -> Vec<EntryId> {
+pub(super) fn ids(found: &Recovered, shard: ShardId) -> Vec<EntryId> {
     found.shards[&shard].entries.iter().map(|entry| entry.id).collect()
 }
 
 /// Entries of a term from an index to another.
-fn run(term: u64, range: std::ops::RangeInclusive<u64>) -> impl Iterator<Item = EntryId> {
+pub(super) fn run(term: u64, range: std::ops::RangeInclusive<u64>) -> impl Iterator<Item = EntryId> {
     range.map(move |index| id(term, index))
 }
 
@@ -110,7 +115,7 @@ fn a_flush_that_fails_anywhere_is_the_end() {
 }
 
 /// Several segments with entries of two shards.
-fn filled(disk: &FaultyDisk) -> Journal {
+pub(super) fn filled(disk: &FaultyDisk) -> Journal {
     let mut journal = begin(disk);
     for at in 1..=12 {
         let prev = id(u64::from(at > 1), at - 1);
@@ -164,6 +169,24 @@ fn an_older_checkpoint_in_a_newer_segment_does_not_count() {
     assert_eq!((found.shards[&SHARD].base.id, ids(&found, SHARD)), (id(1, 3), vec![id(1, 4)]));
 }
 
+/// Claim: a checkpoint counts also where the segment with its record is full before it is flushed, and goes because of it.
+#[test]
+fn a_checkpoint_outlives_the_segment_of_its_record() {
+    let disk = FaultyDisk::new(3);
+    let mut journal = begin(&disk);
+    journal.append(&[entries(SHARD, EntryId::ZERO, run(1, 1..=3), 1_000)]).unwrap();
+    journal.mark_checkpoint(mark(1, [3, 0])).unwrap();
+    let mut terms = 1..20;
+    while journal.generation == 1 {
+        journal.append(&[vote(terms.next().unwrap(), None)]).unwrap();
+    }
+    journal.sync().unwrap();
+    drop(journal);
+    let (_, found) = open(&disk).unwrap();
+    assert_eq!(found.checkpoint.as_ref().map(|mark| mark.generation), Some(1));
+    assert_eq!((found.shards[&SHARD].base.id, ids(&found, SHARD)), (id(1, 3), vec![]));
+}
+
 /// Claim: what a shorter log replaced is gone, to its end, and nothing seems damaged by that.
 #[test]
 fn a_longer_log_that_was_replaced_is_gone() {
@@ -179,4 +202,13 @@ fn a_longer_log_that_was_replaced_is_gone() {
         let log = &found.shards[&SHARD];
         assert!(log.damage.is_empty() && log.withheld_upto.is_none() && !log.entries_lost, "{log:?}");
     }
+}
+
+/// Claim: what is proven durable is proven once.
+#[test]
+fn a_flush_proves_what_was_written_since_the_last() {
+    let disk = FaultyDisk::new(5);
+    let mut journal = begin(&disk);
+    journal.append(&[vote(1, None)]).unwrap();
+    assert_eq!([journal.sync().unwrap().len(), journal.sync().unwrap().len()], [1, 0]);
 }

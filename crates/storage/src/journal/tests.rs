@@ -589,9 +589,12 @@ fn entries_that_do_not_join_are_named_where_no_damage_is() {
         put(&mut journal, (0, 0), (1, 1));
         put(&mut journal, (1, 1), (1, 2));
         put(&mut journal, prev, (9, prev.1 + 1));
+        let hard = HardState { term: Term(9), vote: None, commit: Index(2) };
+        journal.append(&[append_to(EntryId::ZERO, 4, Some(hard), vec![])]).unwrap();
         drop(journal);
         let (_, log) = reopen(&disk);
         assert_eq!((ids(&log.entries), log.withheld_upto), (vec![(1, 1), (1, 2)], Some(Index(prev.1 + 1))));
+        assert_eq!(log.hard.commit, Index(0), "that may be of another log");
         assert!(log.entries_lost && log.damage[0].what.contains("appended to others"), "{:?}", log.damage);
     }
 }
@@ -657,6 +660,7 @@ fn a_segment_is_prepared_while_the_journal_goes_on() {
     journal.append(&[append(3, None, vec![entry(1, 3, 3000)])]).unwrap();
     journal.sync().unwrap();
     assert!(!names().iter().any(|name| name == SPARE), "{:?}", names());
+    assert!(journal.preparation().is_some(), "the next one is needed");
     drop(journal);
     let (_, found) = open(&disk).unwrap();
     assert_eq!(found.shards[&SHARD].entries.len(), 3);
@@ -805,8 +809,8 @@ fn a_log_that_begins_anew_has_nothing_of_the_old_one() {
     let (mut journal, found) = open(&disk).unwrap();
     let log = &found.shards[&BACK];
     assert_eq!(
-        (log.base.id, log.entries.len(), log.hard.term, log.hard.vote),
-        (EntryId::ZERO, 0, Term(3), hard.vote)
+        (log.base.id, log.entries.len(), log.hard),
+        (EntryId::ZERO, 0, HardState { commit: Index(0), ..hard })
     );
     put(
         &mut journal,
@@ -841,7 +845,14 @@ fn a_replica_that_was_let_go_of_remembers_its_vote() {
     // Both places remember: the second record, and what a segment that opens now begins with.
     assert_eq!(journal.hards[&MOVED], told(42, 0));
     drop(journal);
-    let (_, found) = open(&disk).unwrap();
-    let hard = found.shards[&MOVED].hard;
-    assert_eq!((hard.term, hard.vote), (Term(42), Some(NodeId(42))));
+    let image = disk.image();
+    for in_journal_alone in [false, true] {
+        disk.restore(&image);
+        for slot in (0..2).filter(|_| in_journal_alone) {
+            disk.flip_bit("j/votes", (slot * (16 << 10) + 40) * 8);
+        }
+        let (_, found) = open(&disk).unwrap();
+        let hard = found.shards[&MOVED].hard;
+        assert_eq!((hard.term, hard.vote), (Term(42), Some(NodeId(42))), "alone: {in_journal_alone}");
+    }
 }

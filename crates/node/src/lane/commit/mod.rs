@@ -505,3 +505,91 @@ impl Lane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Gather;
+    use quorate_base::NodeId;
+    use quorate_protocol::commit::Outcome as Decision;
+
+    /// Claim: of a shard that is no more nobody has a vote, and nothing that is to be settled, fenced or forgotten is left; whatever else is
+    /// asked of it is refused.
+    #[test]
+    fn a_shard_that_is_no_more_holds_nothing() {
+        let id = TxnId { node: NodeId(1), boot: 1, sequence: 1, attempt: 1 };
+        let (node, boot) = (id.node, id.boot);
+        let steps = [
+            (Step::Refuse { id, because: None }, Said::Vote(Vote::No(No::Refused))),
+            (Step::Outcome { id, outcome: Decision::Commit }, Said::Settled),
+            (Step::Fence { node, boot }, Said::Settled),
+            (Step::Forget { node, upto: Mark { boot, sequence: 1 } }, Said::Settled),
+            (Step::Close { node, boot }, Said::Settled),
+        ];
+        let steps = steps.map(|(step, expected)| (Asking::Step(step, 0), expected));
+        let reads = [
+            (Asking::Outcomes(vec![id]), Said::Settled),
+            (Asking::Read(tables::Read::Vote(id)), Said::Missing),
+            (Asking::Read(tables::Read::Undecided { node, boot }), Said::Undecided(Vec::new())),
+        ];
+        for (asking, expected) in steps.into_iter().chain(reads) {
+            assert_eq!(said(of_dropped(&asking)), Some(expected));
+        }
+        for asking in [Asking::Live, Asking::Read(tables::Read::Seen(Vec::new()))] {
+            assert!(matches!(of_dropped(&asking), Err(Failure::Refused(refused, _)) if refused == stale()));
+        }
+    }
+
+    /// Claim: who waits too long hears that nothing was sent where nothing was, and else that he does not know.
+    #[test]
+    fn who_waits_too_long_hears_whether_something_was_sent() {
+        let (now, every) = (Instant(1_000_000), Duration::from_millis(100));
+        let mut transactions = Transactions::new(Rng::new(1), every, now);
+        let asked = Transact { now: 1, token: None, ops: Vec::new() };
+        transactions.transact(now, (asked, Hlc(1)), now + every, Box::new(drop));
+        let gets = vec![(
+            Place { shard: ShardId(2), epoch: 0 },
+            tables::Get { table: "t".into(), key: quorate_item::Item::default(), projection: None },
+        )];
+        transactions.gather(Gather { gets, together: true }, now + 2 * every, Box::new(drop));
+        let mut ends = |at| {
+            transactions.tick(at);
+            std::mem::take(&mut transactions.finished).into_iter().map(|(_, end)| end).collect::<Vec<_>>()
+        };
+        assert!(ends(now).is_empty());
+        assert!(matches!(ends(now + every)[..], [End::Failure(Failure::NoLeader)]));
+        assert!(matches!(ends(now + 2 * every)[..], [End::Failure(Failure::TimedOut)]));
+    }
+
+    /// Claim: what this node does not know to be an answer is none.
+    #[test]
+    fn another_answer_is_none() {
+        let body = Body::Reply(Reply::Table(Box::new(table::Reply::Lives(1))));
+        assert_eq!(said(Ok(Answer { head: Head::default(), body })), None);
+    }
+
+    /// Claim: a node that stops answers all who wait, whatever they wait for; until then it wants to be driven when one of them has waited
+    /// long enough.
+    #[test]
+    fn all_who_wait_are_known() {
+        let (now, every) = (Instant(1_000_000), Duration::from_millis(100));
+        let mut transactions = Transactions::new(Rng::new(1), 100 * every, now);
+        assert_eq!(transactions.deadline(), None);
+        transactions.again_at = now + 100 * every;
+        let asked = || Transact { now: 1, token: None, ops: Vec::new() };
+        transactions.begin_life(now, NodeId(1), 1, Vec::new());
+        let delete = table::Action::Delete { key: bytes::Bytes::default() };
+        let (condition, returns) = (None, table::Returns::None);
+        let op = table::Op { table: "t".into(), action: delete, condition, returns, old_on_failure: false };
+        let ops = vec![(Place { shard: ShardId(2), epoch: 0 }, op)];
+        transactions.transact(now, (Transact { ops, ..asked() }, Hlc(1)), now + 9 * every, Box::new(drop));
+        let get = tables::Get { table: "t".into(), key: quorate_item::Item::default(), projection: None };
+        let gets = vec![(Place { shard: ShardId(2), epoch: 0 }, get)];
+        transactions.gather(Gather { gets, together: false }, now + every, Box::new(drop));
+        transactions.wishes.clear();
+        assert_eq!(transactions.deadline(), Some(now + every));
+        let mut other = Transactions::new(Rng::new(1), every, now);
+        other.transact(now, (asked(), Hlc(1)), now + every, Box::new(drop));
+        assert_eq!([transactions.drain_all().len(), other.drain_all().len()], [2, 1]);
+    }
+}

@@ -204,3 +204,97 @@ fn seen(mut got: Got) -> Seen<Got> {
     });
     Seen { pre: versioned(got), intent }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Head, Place};
+    use quorate_base::Rng;
+    use quorate_base::time::Duration;
+    use quorate_item::Item;
+
+    const EVERY: Duration = Duration::from_millis(100);
+    const SHARDS: [ShardId; 2] = [ShardId(2), ShardId(3)];
+
+    /// A read of an item in each of two shards that is under way, with what is asked.
+    fn begun(together: bool) -> (Transactions, Instant, Vec<(ShardId, Ask)>) {
+        let now = Instant(1_000_000);
+        let mut transactions = Transactions::new(Rng::new(1), EVERY, now);
+        transactions.tick(now);
+        let get = || Get { table: "t".into(), key: Item::default(), projection: None };
+        let gets = SHARDS.map(|shard| (Place { shard, epoch: 0 }, get())).into();
+        transactions.gather(Gather { gets, together }, now + 1_000 * EVERY, Box::new(drop));
+        let asks = asks(&mut transactions);
+        (transactions, now, asks)
+    }
+
+    fn asks(transactions: &mut Transactions) -> Vec<(ShardId, Ask)> {
+        let asks = std::mem::take(&mut transactions.wishes).into_iter().map(|wish| match wish.to {
+            To::Asked(1, shard, ask) => (shard, ask),
+            _ => panic!("something else"),
+        });
+        asks.collect()
+    }
+
+    /// Nothing is there, since this version.
+    fn nothing(version: u64) -> Answer {
+        let got = Got { item: None, bytes: 0, version, intent: None };
+        Answer { head: Head::default(), body: Body::Table(Box::new(ReadReply::Items(vec![got]))) }
+    }
+
+    fn reply(transactions: &mut Transactions) -> Option<ReadReply> {
+        match transactions.finished.pop()?.1 {
+            End::Body(Body::Table(reply)) => Some(*reply),
+            _ => panic!("something else"),
+        }
+    }
+
+    /// Claim: items that are read at one moment are read again until nothing changes, also where nothing is there, or as often as may be;
+    /// their versions are told. Those that are read each for itself are read once.
+    #[test]
+    fn what_is_read_at_one_moment_is_read_twice() {
+        for (together, changes) in [(false, 0), (true, 0), (true, 3), (true, 1_000)] {
+            let (mut transactions, now, mut asked) = begun(together);
+            let mut rounds = 0;
+            let reply = loop {
+                rounds += 1;
+                assert_eq!(
+                    asked.iter().map(|(shard, _)| *shard).collect::<Vec<_>>(),
+                    SHARDS,
+                    "round {rounds}"
+                );
+                for (shard, ask) in std::mem::take(&mut asked) {
+                    transactions.read_answered(now, 1, (shard, ask), Ok(nothing(changes.min(rounds))));
+                }
+                if let Some(reply) = reply(&mut transactions) {
+                    break reply;
+                }
+                asked = asks(&mut transactions);
+            };
+            match reply {
+                ReadReply::Items(got) => {
+                    assert!(got.iter().all(|got| got.item.is_none() && got.version == changes), "{got:?}");
+                    let expected = if together { changes.max(1) + 1 } else { 1 };
+                    assert_eq!((got.len(), rounds), (2, expected), "{changes} changes");
+                }
+                ReadReply::Changing => assert_eq!((changes, rounds), (1_000, u64::from(TRIES) + 1)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Claim: who does not answer is asked again in time, and nobody else; a shard that refuses ends the reading at once.
+    #[test]
+    fn who_does_not_answer_is_asked_again() {
+        let (mut transactions, now, mut asked) = begun(false);
+        let (last, first) = (asked.pop().unwrap(), asked.pop().unwrap());
+        transactions.read_answered(now, 1, first, Ok(nothing(1)));
+        transactions.read_answered(now, 1, last.clone(), Err(Failure::NoLeader));
+        assert!(asks(&mut transactions).is_empty());
+        transactions.tick(now + EVERY);
+        assert_eq!(asks(&mut transactions), std::slice::from_ref(&last));
+        let refused = Failure::Refused(super::super::stale(), Head::default());
+        transactions.read_answered(now, 1, last, Err(refused));
+        assert!(matches!(transactions.finished[..], [(_, End::Failure(Failure::Refused(..)))]));
+    }
+}

@@ -375,7 +375,45 @@ mod tests {
         // Sent twice, answered late.
         open.heard(shard, 1, vec![table::Done::of(Outcome::Conflict)]);
         assert_eq!(open.dones(&BTreeMap::new())[0].outcome, Outcome::Done);
+        // What was said is not taken back by who says nothing.
+        open.heard(shard, 3, vec![table::Done::of(Outcome::Conflict)]);
+        open.heard(shard, 3, Vec::new());
+        assert_eq!(open.dones(&BTreeMap::new())[0].outcome, Outcome::Conflict);
     }
+
+    /// Claim: where one shard refuses, the others' operations are told of without what they would have returned; a shard in conflict may
+    /// have said which of its operations are; and a request that makes no sense is refused in the words of who found that.
+    #[test]
+    fn what_was_not_done_is_told_as_such() {
+        let done = |outcome, bytes| table::Done { bytes, ..table::Done::of(outcome) };
+        let mut open = Open {
+            done: Box::new(|_| ()),
+            now: 0,
+            order: vec![ONE, ONE, TWO],
+            token: None,
+            came: BTreeMap::new(),
+            failure: None,
+            bytes: 0,
+        };
+        open.heard(ONE, 1, vec![done(Outcome::Done, 9), done(Outcome::Done, 9)]);
+        let failed = || (TWO, No::Reason(Unfit::Ops(vec![done(Outcome::ConditionFailed, 3)])));
+        assert_eq!(
+            open.dones(&BTreeMap::from([failed()])),
+            [done(Outcome::Done, 0), done(Outcome::Done, 0), done(Outcome::ConditionFailed, 3)]
+        );
+        let holder = TxnId { node: NodeId(9), ..id(1) };
+        let reasons = BTreeMap::from([(ONE, No::Conflict(holder)), failed()]);
+        let of_one = |open: &Open| open.dones(&reasons).into_iter().map(|done| done.outcome).take(2);
+        assert!(of_one(&open).eq([Outcome::Conflict, Outcome::Conflict]), "that was of an earlier Yes");
+        open.heard(ONE, 2, vec![done(Outcome::Conflict, 0), done(Outcome::Done, 0)]);
+        assert!(of_one(&open).eq([Outcome::Conflict, Outcome::Done]));
+        let senseless = BTreeMap::from([(TWO, No::Reason(Unfit::Validation("words".into())))]);
+        let End::Refused(Refused::Table(Refusal::Validation(text))) = open.cancelled(&senseless) else {
+            panic!()
+        };
+        assert_eq!(text, "words");
+    }
+
     /// Claim: whose token is held hears that, and not of the items that are held beside it: who holds both may be the same request,
     /// sent before, and have been answered. (Seed 75 of the simulator.) A conflict is told where the token's shard has said that it is
     /// its own operations that are in conflict, which it does not before it has looked at the token.
@@ -408,5 +446,182 @@ mod tests {
             "the token beside an item is held"
         );
         assert!(in_use(&open(&both, &[]), &[held(token)]), "the token was not looked at");
+    }
+
+    const EVERY: Duration = Duration::from_millis(100);
+    const TIME: u64 = 77;
+
+    /// Transactions of a node whose gateway's first life has begun, and a request of two shards, which has so long.
+    struct Alone {
+        transactions: Transactions,
+        now: Instant,
+    }
+
+    impl Alone {
+        fn begun(time: Duration) -> Self {
+            let now = Instant(1_000_000);
+            let mut transactions = Transactions::new(quorate_base::Rng::new(1), EVERY, now);
+            transactions.begin_life(now, NodeId(1), 1, Vec::new());
+            let op = || table::Op {
+                table: "t".into(),
+                action: table::Action::Delete { key: bytes::Bytes::from_static(b"key") },
+                condition: None,
+                returns: table::Returns::None,
+                old_on_failure: false,
+            };
+            let place = |shard| crate::api::Place { shard, epoch: 0 };
+            let ops = [ONE, TWO].map(|shard| (place(shard), op())).into();
+            let asked = Transact { now: TIME, token: None, ops };
+            transactions.transact(now, (asked, Hlc(1)), now + time, Box::new(drop));
+            Self { transactions, now }
+        }
+
+        fn life(&self) -> &Life {
+            self.transactions.life.as_ref().unwrap()
+        }
+
+        /// A shard answers to what was sent to it in an attempt.
+        fn says(&mut self, shard: ShardId, (attempt, prepares): (u32, bool), said: Said<Unfit>) {
+            let reply = table::Reply::Commit(said, Vec::new());
+            let body = Body::Reply(Reply::Table(Box::new(reply)));
+            let answer = Answer { head: crate::api::Head::default(), body };
+            self.transactions.part_answered(self.now, (shard, id(attempt), prepares), Ok(answer));
+        }
+
+        fn fails(&mut self, shard: ShardId, failure: Failure) {
+            self.transactions.part_answered(self.now, (shard, id(1), true), Err(failure));
+        }
+
+        /// What is to be sent.
+        fn sent(&mut self) -> Vec<(ShardId, Step<Execute>, u64)> {
+            let steps = std::mem::take(&mut self.transactions.wishes).into_iter().filter_map(|wish| {
+                let Asking::Step(step, time) = wish.what else { return None };
+                Some((wish.shard, step, time))
+            });
+            steps.collect()
+        }
+
+        /// The same, when the gateway wants to be driven next.
+        fn next(&mut self) -> Vec<(ShardId, Step<Execute>, u64)> {
+            self.now = self.life().deadline().unwrap();
+            self.transactions.gateway_tick(self.now);
+            self.sent()
+        }
+
+        /// How the request ended, if it has.
+        fn ended(&mut self) -> Option<End> {
+            self.transactions.finished.pop().map(|(_, end)| end)
+        }
+    }
+
+    const ONE: ShardId = ShardId(2);
+    const TWO: ShardId = ShardId(3);
+    const YES: Said<Unfit> = Said::Vote(Vote::Yes);
+    const REFUSED: Said<Unfit> = Said::Vote(Vote::No(No::Refused));
+
+    fn id(attempt: u32) -> TxnId {
+        TxnId { node: NodeId(1), boot: 1, sequence: 1, attempt }
+    }
+
+    /// Claim: each shard hears the request's time, on which conditions and ends of tokens rest; what is done weighs nothing any more, and is
+    /// counted as what it was.
+    #[test]
+    fn what_is_done_weighs_nothing() {
+        let mut alone = Alone::begun(50 * EVERY);
+        assert!(alone.life().bytes > 0);
+        let prepares = alone.sent();
+        assert!(prepares.iter().all(|(_, step, time)| matches!(step, Step::Prepare(_)) && *time == TIME));
+        for shard in [ONE, TWO] {
+            alone.says(shard, (1, true), YES);
+        }
+        assert!(matches!(alone.ended(), Some(End::Body(_))));
+        assert_eq!(
+            (alone.life().bytes, alone.life().open.len(), alone.transactions.tally.committed),
+            (0, 0, 1)
+        );
+    }
+
+    /// Claim: a shard that will not take its part, since it is no more of that table or the part is too large, is asked to refuse it, so that
+    /// nothing of it comes late; then the client hears why, and there is no other attempt. One that has no leader is asked again.
+    #[test]
+    fn who_will_not_take_its_part_is_asked_to_refuse() {
+        let stale = Failure::Refused(super::super::stale(), crate::api::Head::default());
+        for failure in [stale, Failure::TooLarge] {
+            let mut alone = Alone::begun(50 * EVERY);
+            alone.sent();
+            alone.fails(ONE, Failure::NoLeader);
+            assert!(alone.sent().is_empty());
+            alone.fails(ONE, failure.clone());
+            assert!(
+                matches!(alone.sent()[..], [(ONE, Step::Refuse { id: of, because: None }, _)] if of == id(1))
+            );
+            assert!(alone.ended().is_none(), "it may have voted Yes by now");
+            alone.says(ONE, (1, false), REFUSED);
+            alone.says(TWO, (1, true), YES);
+            match (alone.ended(), &failure) {
+                (Some(End::Refused(refused)), Failure::Refused(..)) => {
+                    assert_eq!(refused, super::super::stale());
+                }
+                (Some(End::Failure(Failure::TooLarge)), Failure::TooLarge) => {}
+                _ => panic!("{failure:?} is not what the client hears"),
+            }
+        }
+    }
+
+    /// Claim: a refusal that this node did not ask for, for want of time or by one who recovers, is passing: there is another attempt.
+    #[test]
+    fn a_refusal_is_passing() {
+        let mut alone = Alone::begun(50 * EVERY);
+        alone.sent();
+        alone.says(ONE, (1, true), REFUSED);
+        alone.says(TWO, (1, true), YES);
+        assert!(alone.ended().is_none());
+        alone.sent();
+        let again = alone.next();
+        let second = |step: &Step<Execute>| matches!(step, Step::Prepare(asked) if asked.id == id(2));
+        assert_eq!(again.iter().filter(|(_, step, _)| second(step)).count(), 2);
+    }
+
+    /// Claim: whoever does not say that he has forgotten is told again.
+    #[test]
+    fn only_who_says_so_has_forgotten() {
+        let mut alone = Alone::begun(50 * EVERY);
+        for shard in [ONE, TWO] {
+            alone.says(shard, (1, true), YES);
+        }
+        for shard in [ONE, TWO] {
+            alone.says(shard, (1, false), Said::Settled);
+        }
+        let upto = Mark { boot: 1, sequence: 1 };
+        let told = |alone: &mut Alone| {
+            let forgets = alone.next().into_iter().filter(|(_, step, _)| matches!(step, Step::Forget { .. }));
+            forgets.map(|(shard, ..)| shard).collect::<Vec<_>>()
+        };
+        alone.sent();
+        alone.transactions.forgotten(alone.now, ONE, upto, &Err(Failure::TimedOut));
+        assert_eq!(told(&mut alone), [ONE, TWO]);
+        let head = crate::api::Head::default();
+        let body = Body::Reply(Reply::Table(Box::new(table::Reply::Commit(Said::Settled, Vec::new()))));
+        alone.transactions.forgotten(alone.now, TWO, upto, &Ok(Answer { head, body }));
+        assert_eq!(told(&mut alone), [ONE]);
+    }
+
+    /// Claim: who cannot be told for certain by the deadline hears just that, and no more is taken in than a node can bear.
+    #[test]
+    fn what_is_not_known_in_time_is_unknown() {
+        let mut alone = Alone::begun(2 * EVERY);
+        let ended = (0..20).find_map(|_| {
+            alone.next();
+            alone.ended()
+        });
+        assert!(matches!(ended, Some(End::Failure(Failure::TimedOut))));
+        assert_eq!(alone.transactions.tally.unknown, 1);
+        alone.transactions.life.as_mut().unwrap().bytes = BYTES_MAX;
+        let heard = std::sync::Arc::new(std::sync::Mutex::new(None));
+        let hears = heard.clone();
+        let asked = Transact { now: TIME, token: None, ops: Vec::new() };
+        let done: Done = Box::new(move |result| *hears.lock().unwrap() = Some(result));
+        alone.transactions.transact(alone.now, (asked, Hlc(1)), alone.now + EVERY, done);
+        assert!(matches!(heard.lock().unwrap().take(), Some(Err(Failure::Overloaded))));
     }
 }

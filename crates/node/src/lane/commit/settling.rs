@@ -119,3 +119,70 @@ impl Transactions {
         self.errands();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_base::time::Duration;
+    use quorate_base::{NodeId, Rng};
+    use quorate_protocol::commit::Vote;
+
+    const EVERY: Duration = Duration::from_millis(100);
+
+    fn id(sequence: u64) -> TxnId {
+        TxnId { node: NodeId(9), boot: 1, sequence, attempt: 1 }
+    }
+
+    fn asked(transactions: &mut Transactions) -> Vec<ShardId> {
+        std::mem::take(&mut transactions.wishes).into_iter().map(|wish| wish.shard).collect()
+    }
+
+    /// Claim: a transaction is recovered once at a time, each participant is asked once until it is asked again in time, and when all of
+    /// it is settled nothing is left.
+    #[test]
+    fn a_recovery_asks_each_and_ends() {
+        let now = Instant(1_000_000);
+        let mut transactions = Transactions::new(Rng::new(1), EVERY, now);
+        let shards = [2, 3].map(ShardId);
+        transactions.tick(now);
+        transactions.recover(now, id(2), &shards);
+        transactions.recover(now + EVERY, id(2), &shards);
+        assert_eq!((asked(&mut transactions), transactions.tally.recovered), (shards.to_vec(), 1));
+        transactions.recovery_answered(shards[0], &Question::Refuse(id(2)), Some(Said::Vote(Vote::Yes)));
+        assert!(asked(&mut transactions).is_empty(), "the other was asked already");
+        transactions.tick(now + EVERY);
+        assert_eq!(asked(&mut transactions), [shards[1]], "it has not answered");
+        // One that began later, and has the lower name.
+        transactions.recover(now + 2 * EVERY, id(1), &shards);
+        asked(&mut transactions);
+        let undecided: Vec<TxnId> = transactions.all_undecided().into_iter().map(|(id, ..)| id).collect();
+        assert_eq!((undecided, transactions.undecided()), (vec![id(2), id(1)], 2));
+        transactions.recovery_answered(shards[1], &Question::Refuse(id(2)), Some(Said::Vote(Vote::Yes)));
+        assert_eq!(transactions.undecided(), 1, "it is known to be committed");
+        let commit = Question::Outcome(id(2), quorate_protocol::commit::Outcome::Commit);
+        for shard in shards {
+            assert!(transactions.recoveries.contains_key(&id(2)));
+            transactions.recovery_answered(shard, &commit, Some(Said::Settled));
+        }
+        assert!(!transactions.recoveries.contains_key(&id(2)));
+    }
+
+    /// Claim: an heir has so many errands under way and no more, the next one goes when one is answered, and what is not answered is
+    /// asked again.
+    #[test]
+    fn errands_are_run_a_few_at_a_time() {
+        let now = Instant(1_000_000);
+        let mut transactions = Transactions::new(Rng::new(1), EVERY, now);
+        transactions.again_at = now + EVERY;
+        let shards: Vec<ShardId> = (1..=20).map(ShardId).collect();
+        transactions.begin_life(now, NodeId(1), 2, shards.clone());
+        assert_eq!(asked(&mut transactions), shards[..ERRANDS_MAX]);
+        transactions.errand_answered(shards[0], &Errand::Fence, Some(Said::Settled));
+        assert_eq!(asked(&mut transactions), [shards[0]], "what is left of its transactions");
+        let nothing = Some(Said::Undecided(Vec::new()));
+        transactions.errand_answered(shards[0], &Errand::Undecided, nothing);
+        assert_eq!(asked(&mut transactions), [shards[ERRANDS_MAX]]);
+        transactions.tick(now + EVERY);
+        assert_eq!(asked(&mut transactions), shards[1..=ERRANDS_MAX]);
+    }
+}
