@@ -36,7 +36,7 @@ fn done(run: &mut Run, op: Op) -> Done {
 }
 
 fn there(run: &mut Run) -> (Option<Item>, u64) {
-    let get = Get { table: "t".into(), key: key_item(&("p".into(), 1)), projection: None };
+    let get = Get::of("t", key_item(&("p".into(), 1)));
     let view = run.replicas[0].kv().view();
     let ReadReply::Items(mut got) = read(&view, &Read::Get(vec![get])).unwrap() else { panic!() };
     let got = got.remove(0);
