@@ -365,7 +365,7 @@ impl Cluster {
 impl Cluster {
     /// Whether an item is there, asked of its shard alone, at a node.
     fn one(&mut self, id: u64, n: usize) -> bool {
-        let get = Get { table: "t".into(), key: item(n), projection: None };
+        let get = Get::of("t", item(n));
         let read = Box::new(Read::Get(vec![get]));
         let request = Request::Table { read, fresh: Fresh::Newest, epoch: EPOCH };
         let answers = self.call(id, self.place(n).shard, request);
