@@ -549,7 +549,7 @@ mod tests {
         transactions.transact(now, (asked, Hlc(1)), now + every, Box::new(drop));
         let gets = vec![(
             Place { shard: ShardId(2), epoch: 0 },
-            tables::Get { table: "t".into(), key: quorate_item::Item::default(), projection: None },
+            tables::Get::of("t", quorate_item::Item::default()),
         )];
         transactions.gather(Gather { gets, together: true }, now + 2 * every, Box::new(drop));
         let mut ends = |at| {
@@ -583,7 +583,7 @@ mod tests {
         let op = table::Op { table: "t".into(), action: delete, condition, returns, old_on_failure: false };
         let ops = vec![(Place { shard: ShardId(2), epoch: 0 }, op)];
         transactions.transact(now, (Transact { ops, ..asked() }, Hlc(1)), now + 9 * every, Box::new(drop));
-        let get = tables::Get { table: "t".into(), key: quorate_item::Item::default(), projection: None };
+        let get = tables::Get::of("t", quorate_item::Item::default());
         let gets = vec![(Place { shard: ShardId(2), epoch: 0 }, get)];
         transactions.gather(Gather { gets, together: false }, now + every, Box::new(drop));
         transactions.wishes.clear();

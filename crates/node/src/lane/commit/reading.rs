@@ -221,7 +221,7 @@ mod tests {
         let now = Instant(1_000_000);
         let mut transactions = Transactions::new(Rng::new(1), EVERY, now);
         transactions.tick(now);
-        let get = || Get { table: "t".into(), key: Item::default(), projection: None };
+        let get = || Get::of("t", Item::default());
         let gets = SHARDS.map(|shard| (Place { shard, epoch: 0 }, get())).into();
         transactions.gather(Gather { gets, together }, now + 1_000 * EVERY, Box::new(drop));
         let asks = asks(&mut transactions);
