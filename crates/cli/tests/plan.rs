@@ -113,9 +113,9 @@ fn json_has_the_numbers() {
     assert_eq!((&told["available"], &told["protocol"]), (&true.into(), &"raft".into()));
     let told = json(&["plan", "--json", "--consistency", "strict-serializable"]);
     assert_eq!(told["available"], true, "{told}");
-    for (by, there) in [("range", true), ("time+hash", true), ("directory", false)] {
+    for by in ["range", "hash", "time+hash", "directory"] {
         let told = json(&["plan", "--json", "--partition-by", by]);
-        assert_eq!(told["available"], there, "{told}");
+        assert_eq!(told["available"], true, "{told}");
     }
 }
 
