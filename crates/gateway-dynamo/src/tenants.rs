@@ -8,7 +8,7 @@
 use crate::body::Params;
 use crate::failure::{Answered, ApiError, Kind, Retry};
 use crate::limits::Constraints;
-use crate::route::{META_PLACE, Place, in_block};
+use crate::route::{META_PLACE, Place, beside, in_block};
 use crate::{Gateway, items, now_ms, tables, unexpected};
 use bytes::Bytes;
 use quorate_item::{AttributeValue, Item, KeySchema};
@@ -27,6 +27,8 @@ const EVERY: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(10);
 /// ... and for so long at once: meanwhile nobody writes it. Then it is written for a while.
 const SEALED: Duration = Duration::from_millis(500);
+/// So long a move is driven before it is looked which others there are.
+const TURN: Duration = Duration::from_secs(5);
 /// A page of tenants has so many.
 const PAGE: i64 = 1_000;
 
@@ -154,15 +156,13 @@ pub(crate) async fn watch(gateway: Gateway) {
     }
 }
 
-/// Drives all moves to their end, while this node leads shard 1. What fails is tried again in the next round.
+/// Drives all moves, beside each other, while this node leads shard 1. What fails, or is not through, goes on in the next round.
 pub(crate) async fn round(gateway: &Gateway) {
     let moving = |block: &&Arc<Block>| block.directory.moves().is_some();
     let tables: Vec<String> =
         gateway.door.placement().blocks().filter(moving).map(|block| block.name.clone()).collect();
-    for table in tables {
-        if leads(gateway).await {
-            let _ = drive(gateway, &table).await;
-        }
+    if !tables.is_empty() && leads(gateway).await {
+        beside(tables.iter().map(|table| drive(gateway, table))).await;
     }
 }
 
@@ -171,10 +171,11 @@ async fn leads(gateway: &Gateway) -> bool {
     matches!(&answer.body, Body::Status(status) if status.leader == answer.head.member)
 }
 
-/// Drives the move of a table's tenant to its end.
+/// Drives the move of a table's tenant, to its end if that comes soon.
 async fn drive(gateway: &Gateway, table: &str) -> Answered<()> {
+    let end = Instant::now() + TURN;
     let mut sealed: Option<Instant> = None;
-    loop {
+    while Instant::now() < end {
         let Some(block) = gateway.door.placement().table(table).cloned() else { return Ok(()) };
         let Some(moves) = block.directory.moves().cloned() else { return Ok(()) };
         let run = Run { gateway, block: &block, moves: &moves };
@@ -213,6 +214,7 @@ async fn drive(gateway: &Gateway, table: &str) -> Answered<()> {
             done => done?,
         }
     }
+    Ok(())
 }
 
 /// A move.

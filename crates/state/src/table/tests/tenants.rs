@@ -393,3 +393,66 @@ fn words_about_tenants_are_checked() {
     World::restart(&mut world.meta);
     assert_eq!(world.block(), block, "from a checkpoint");
 }
+
+/// Claim: a shard takes no step before its turn: a tenant does not open before the first round of copies is through, does not close while
+/// a transaction holds any of it or a note of it is left, is not written while it is sealed, and does not come back before what it left is gone.
+#[test]
+fn steps_are_taken_in_their_turn() {
+    let mut world = World::new(1);
+    let put = |n| {
+        let item = Item(
+            key_item(&(TENANT.into(), n)).0.into_iter().chain([("v".to_string(), self::n(n))]).collect(),
+        );
+        Asked { table: "t".into(), key: (TENANT.into(), n), condition: Held::Always, what: Doing::Put(item) }
+            .op()
+    };
+    let execute = |n| What::Execute(Execute { atomic: false, token: None, ops: vec![put(n)] });
+    for n in 0..3 {
+        world.shards[0].command(execute(n), EPOCH).unwrap();
+    }
+    world.word(Assigned::To(1)).unwrap();
+    let since = world.block().directory.moves().unwrap().at.get();
+    let step = |since, step| What::Step { tenant: tenant(), since, step };
+    let mut take = |shard: usize, what: What| world.shards[shard].command(what, EPOCH);
+    let copy = |behind: u64, whole| Step::Copy { behind, rows: Vec::new(), upto: None, whole };
+    let refused = Err(Refusal::Moved);
+
+    for first in [Step::Seal, Step::Close, Step::Sweep(9), Step::Noted(Vec::new())] {
+        assert_eq!(take(0, step(since, first)), refused, "it is not leaving");
+    }
+    for first in [copy(0, true), Step::Open] {
+        assert_eq!(take(1, step(since, first)), refused, "it is not coming");
+    }
+    take(1, step(since, Step::Come)).unwrap();
+    assert_eq!(take(1, execute(7)), refused, "it is not here yet");
+    assert_eq!(take(1, step(since, Step::Open)), refused, "nothing was copied");
+    assert_eq!(take(1, step(since + 1, Step::Open)), refused, "another move");
+
+    take(0, step(since, Step::Leave)).unwrap();
+    let id = TxnId { node: NodeId(7), boot: 3, sequence: 1, attempt: 1 };
+    let ops = Execute { atomic: true, token: None, ops: vec![put(1)] };
+    let prepare = Prepare { id, began: 1, participants: vec![ShardId(2)], ops };
+    take(0, What::Commit(Commit::Prepare(prepare))).unwrap();
+    assert_eq!(take(0, step(since, Step::Close)), refused, "it is not sealed");
+    take(0, step(since, Step::Seal)).unwrap();
+    assert_eq!(take(0, execute(1)), refused, "it is sealed");
+    assert_eq!(take(0, step(since, Step::Close)), refused, "a transaction holds some of it");
+    take(0, What::Commit(Commit::Outcome { id, outcome: Decision::Commit })).unwrap();
+    assert_eq!(take(0, step(since, Step::Close)), refused, "what the transaction wrote was not copied");
+    take(0, step(since, Step::Leave)).unwrap();
+    take(0, execute(2)).unwrap();
+    take(0, step(since, Step::Seal)).unwrap();
+    let notes = world.seen(0, Part::Noted).rows;
+    assert_eq!(notes.len(), 2);
+    let noted = notes.into_iter().map(|(at, noted, _)| (at, noted)).collect();
+    let mut take = |shard: usize, what: What| world.shards[shard].command(what, EPOCH);
+    take(0, step(since, Step::Noted(noted))).unwrap();
+    take(0, step(since, Step::Close)).unwrap();
+    assert_eq!(take(0, execute(2)), refused, "it is gone");
+    assert_eq!(take(0, step(since + 1, Step::Come)), refused, "what it left is not gone");
+    take(0, step(since, Step::Sweep(2))).unwrap();
+    assert_eq!(take(0, step(since + 1, Step::Come)), refused, "some of it is not");
+    take(0, step(since, Step::Sweep(2))).unwrap();
+    assert_eq!(take(0, step(since, Step::Come)), refused, "that move is over");
+    take(0, step(since + 1, Step::Come)).unwrap();
+}
