@@ -16,7 +16,7 @@ use crate::{Gateway, now_ms, scatter, unexpected};
 use bytes::Bytes;
 use quorate_base::{Index, ShardId};
 use quorate_item::codec::Codec;
-use quorate_item::{Condition, Item, Key, KeyCondition, KeySchema};
+use quorate_item::{Condition, Item, Key, KeySchema};
 pub(crate) use quorate_node::api::Place;
 use quorate_node::api::tables::{
     Block, Division, Get, Got, KeysAsked, Page, Paged, Placement, Read, ReadReply, is_in_segment,
@@ -27,8 +27,8 @@ use quorate_wire::kv::Reply as AnyReply;
 use quorate_wire::table::{Action, Command, Done, EPOCH, Execute, Op, Outcome, Reply, Token, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
-use std::ops::{Bound, Range};
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -242,14 +242,15 @@ pub(crate) async fn execute(
             other => return other,
         }
     }
+    let kept = Mutex::new(vec![None; ops.len()]);
     routed(gateway, |map| {
-        let (token, ops) = (token.clone(), ops.clone());
+        let (token, ops, kept) = (token.clone(), ops.clone(), &kept);
         async move {
             let places = ops.iter().map(|op| place_of_op(&map, op)).collect::<Answered<Vec<Place>>>()?;
             let (placement, of) = (&map.placement, by_place(&places));
             let stays =
                 |place: &Place| token.as_ref().is_none_or(|token| stays_at(placement, &ops, token, *place));
-            if let ([place], _) | ([place, ..], true) = (&places[..], of.len() == 1)
+            if let ([place], _) | ([place, ..], true) = (&places[..], of.len() == 1 && atomic)
                 && stays(place)
             {
                 return one(gateway, *place, Execute { atomic, token, ops }, retry).await;
@@ -262,12 +263,38 @@ pub(crate) async fn execute(
                 let ops = at.iter().map(|&at| ops[at].clone()).collect();
                 one(gateway, place, Execute { atomic, token: None, ops }, retry)
             };
-            let parts = beside(of.iter().map(|(&place, at)| part(place, at))).await;
-            let parts = parts.into_iter().map(|part| Ok(part?.unwrap_or_default()));
-            in_order(ops.len(), of.values(), parts).map(Some)
+            // What was done when another part was refused is not done again: somebody may have written behind it.
+            let left: Vec<usize> = (0..ops.len()).filter(|&at| known_done(kept)[at].is_none()).collect();
+            let of: Vec<(Place, Vec<usize>)> =
+                by_place(&left.iter().map(|&at| places[at]).collect::<Vec<_>>())
+                    .into_iter()
+                    .map(|(place, of)| (place, of.into_iter().map(|n| left[n]).collect()))
+                    .collect();
+            let parts = beside(of.iter().map(|(place, at)| part(*place, at))).await;
+            let mut refused = None;
+            for ((_, at), part) in of.iter().zip(parts) {
+                match part {
+                    Ok(done) => {
+                        let mut kept = known_done(kept);
+                        at.iter().zip(done.unwrap_or_default()).for_each(|(&at, one)| kept[at] = Some(one));
+                    }
+                    // One that may not be tried again counts more than one that may.
+                    Err(error) if error.kind == Kind::Moved => drop(refused.get_or_insert(error)),
+                    Err(error) => refused = Some(error),
+                }
+            }
+            if let Some(error) = refused {
+                return Err(error);
+            }
+            known_done(kept).iter().cloned().collect::<Option<Vec<Done>>>().map(Some).ok_or_else(unexpected)
         }
     })
     .await
+}
+
+/// What is known to be done of the operations of a request, while it is routed.
+fn known_done(kept: &Mutex<Vec<Option<Done>>>) -> MutexGuard<'_, Vec<Option<Done>>> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn one(gateway: &Gateway, place: Place, execute: Execute, retry: Retry) -> Answered<Option<Vec<Done>>> {
@@ -385,10 +412,11 @@ pub(crate) async fn page(gateway: &Gateway, page: Page, consistent: bool) -> Ans
             }
             let partition = match &page.keys {
                 KeysAsked::All(segment) if block.division == Division::Directory => {
-                    return scan_tenants(gateway, block, &page, *segment, consistent).await;
+                    return scan_tenants(gateway, (&map, block), &page, *segment, consistent).await;
                 }
                 KeysAsked::All(segment) => return scan(gateway, block, &page, *segment, consistent).await,
                 KeysAsked::Resolved(condition) => Some(condition.partition.clone()),
+                KeysAsked::Tenant(partition) => Some(partition.clone()),
                 KeysAsked::Condition(condition) => partition_of(&block.schema, condition),
             };
             let shard = match &partition {
@@ -477,9 +505,11 @@ fn add(all: &mut Paged, part: Paged) {
 
 /// A page of a scan of a table that is divided by directory: tenant by tenant, in the order of their keys. So a scan that goes on behind a
 /// move meets each tenant once, wherever it lies. Several are asked at once; who has told more than is left of the page is asked again.
+///
+/// A scan of the newest state goes by the newest map, and so does one that finds no tenant by the map at hand: that may lack some.
 async fn scan_tenants(
     gateway: &Gateway,
-    block: &Block,
+    (map, block): (&Map, &Block),
     page: &Page,
     segment: Option<(u32, u32)>,
     consistent: bool,
@@ -499,12 +529,17 @@ async fn scan_tenants(
         return Err(ApiError::validation(other_segment(segment, of)));
     }
     let mut tenants = block.tenants_from(start.as_deref().unwrap_or_default(), segment).peekable();
-    if tenants.peek().is_none() {
-        return paged(gateway, first, Page { start: None, ..page.clone() }, consistent).await;
+    let none = tenants.peek().is_none();
+    if !map.newest && (consistent || none) {
+        return Err(unlisted(block, start.as_deref().unwrap_or_default()));
+    }
+    if none {
+        // Any shard says whether the rest of it makes sense; there is nothing of such a tenant.
+        let nobody = KeysAsked::Tenant(start.clone().unwrap_or_else(|| vec![0]));
+        return paged(gateway, first, Page { keys: nobody, start: None, ..page.clone() }, consistent).await;
     }
     let part = |(tenant, shard): (&Bytes, ShardId), limit, room| {
-        let sort = (Bound::Unbounded, Bound::Unbounded);
-        let keys = KeysAsked::Resolved(KeyCondition { partition: tenant.to_vec(), sort });
+        let keys = KeysAsked::Tenant(tenant.to_vec());
         let start = page.start.clone().filter(|_| start.as_deref() == Some(&tenant[..]));
         let part = Page { keys, limit, start, bytes: Some(room), moved: block.moved(shard), ..page.clone() };
         paged(gateway, in_block(block, shard), part, consistent)

@@ -6,7 +6,7 @@
 //! (`state::table`, `tenants`), so another one goes on where it stops.
 
 use crate::body::Params;
-use crate::failure::{Answered, ApiError, Kind, Retry};
+use crate::failure::{Answered, ApiError, Retry};
 use crate::limits::Constraints;
 use crate::route::{META_PLACE, Place, beside, in_block};
 use crate::{Gateway, items, now_ms, tables, unexpected};
@@ -29,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 const SEALED: Duration = Duration::from_millis(500);
 /// So long a move is driven before it is looked which others there are.
 const TURN: Duration = Duration::from_secs(5);
+/// A tenant that is written so much that the notes of it do not get few is sealed all the same behind so many copies of them.
+const COPIES: u32 = 20;
 /// A page of tenants has so many.
 const PAGE: i64 = 1_000;
 
@@ -172,16 +174,25 @@ async fn leads(gateway: &Gateway) -> bool {
 }
 
 /// Drives the move of a table's tenant, to its end if that comes soon.
-async fn drive(gateway: &Gateway, table: &str) -> Answered<()> {
+async fn drive(gateway: &Gateway, table: &str) {
     let end = Instant::now() + TURN;
     let mut sealed: Option<Instant> = None;
+    let mut copies = 0;
     while Instant::now() < end {
-        let Some(block) = gateway.door.placement().table(table).cloned() else { return Ok(()) };
-        let Some(moves) = block.directory.moves().cloned() else { return Ok(()) };
+        let Some(block) = gateway.door.placement().table(table).cloned() else { return };
+        let Some(moves) = block.directory.moves().cloned() else { return };
         let run = Run { gateway, block: &block, moves: &moves };
         // Where it comes to is looked at first: what is read of the other then may be copied behind what has been.
-        let to = run.seen(moves.to, Part::Standing).await?;
-        let from = run.seen(moves.from, Part::Noted).await?;
+        let Ok(to) = run.seen(moves.to, Part::Standing).await else {
+            // Nobody is to wait for a shard that does not answer. (Refused where the tenant is not sealed, or is gone already.)
+            let _ = run.step(moves.from, Step::Leave).await;
+            tokio::time::sleep(EVERY).await;
+            continue;
+        };
+        let Ok(from) = run.seen(moves.from, Part::Noted).await else {
+            tokio::time::sleep(EVERY).await;
+            continue;
+        };
         let began = Instant::now();
         let done = match next_step(&moves, &from, &to) {
             Next::From(step) => {
@@ -195,7 +206,14 @@ async fn drive(gateway: &Gateway, table: &str) -> Answered<()> {
                 tokio::time::sleep(began.elapsed()).await;
                 done
             }
-            Next::CopyNoted(behind) => run.copy_noted(from, behind.get()).await,
+            Next::CopyNoted(_) if copies >= COPIES => {
+                (copies, sealed) = (0, Some(Instant::now()));
+                run.step(moves.from, Step::Seal).await
+            }
+            Next::CopyNoted(behind) => {
+                copies += 1;
+                run.copy_noted(from, behind.get()).await
+            }
             Next::Wait if sealed.is_none_or(|since| since.elapsed() > SEALED) => {
                 let done = run.step(moves.from, Step::Leave).await;
                 tokio::time::sleep(SEALED).await;
@@ -208,13 +226,11 @@ async fn drive(gateway: &Gateway, table: &str) -> Answered<()> {
             Next::Arrived => run.word(Assigned::Arrived(moves.at.get())).await,
             Next::Swept => run.word(Assigned::Swept(moves.at.get())).await,
         };
-        match done {
-            // Another door was quicker.
-            Err(error) if error.kind == Kind::Moved => tokio::time::sleep(PAUSE).await,
-            done => done?,
+        // Another door was quicker, or somebody does not answer: it is looked again.
+        if done.is_err() {
+            tokio::time::sleep(PAUSE).await;
         }
     }
-    Ok(())
 }
 
 /// A move.

@@ -196,6 +196,17 @@ async fn a_scan_meets_each_item_once() {
                 }
                 assert_eq!(met.len(), all.len(), "{of} segments");
             }
+            let body = json!({ "TableName": "table", "Limit": limit, "FilterExpression": "who = :w",
+                "ExpressionAttributeValues": { ":w": { "S": "t07" } } });
+            let of_one: Vec<Value> = all.iter().filter(|item| item["who"]["S"] == "t07").cloned().collect();
+            assert_eq!(
+                scanned(&gateway, body, async |_| ()).await,
+                of_one,
+                "a scan's filter may look at keys"
+            );
+            let behind = json!({ "who": { "S": "u" }, "at": { "N": "1" } });
+            let body = json!({ "TableName": "table", "Limit": limit, "ExclusiveStartKey": behind });
+            assert_eq!(ask(&gateway, "Scan", body).await.unwrap()["Count"], 0, "behind all tenants");
             let body = json!({ "TableName": "table", "IndexName": "kinds", "Limit": limit });
             let mut kinds = scanned(&gateway, body, async |_| ()).await;
             kinds.sort_by_key(key);

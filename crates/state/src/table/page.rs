@@ -68,13 +68,18 @@ impl TablesView {
                 Some(schema.condition(condition).map_err(|error| invalid(error.message()))?)
             }
             KeysAsked::Resolved(condition) => Some(condition.clone()),
+            KeysAsked::Tenant(partition) => Some(KeyCondition {
+                partition: partition.clone(),
+                sort: (Bound::Unbounded, Bound::Unbounded),
+            }),
         };
         let indexes = table.indexes.iter().map(|index| &index.schema);
         page.check(&table.schema, indexes, schema).map_err(|error| invalid(error.message()))?;
         rows.check_projection(page)?;
         let (mut from, mut to) = rows.range(page, condition.as_ref());
         if let Some(start) = &page.start {
-            let at = rows.start_at(start, condition.is_some())?;
+            let query = condition.is_some() && !matches!(page.keys, KeysAsked::Tenant(_));
+            let at = rows.start_at(start, query)?;
             let inside = |at: &[u8]| above(&from, at) && below(&to, at);
             if !inside(&at) {
                 return Err(rows.start_outside(start, condition.as_ref(), &page.keys));
@@ -343,7 +348,7 @@ impl Page {
         table.check_paths(paths.clone())?;
         indexes.try_for_each(|index| index.check_index_paths(paths.clone()))?;
         match (&self.filter, &self.keys) {
-            (None, _) | (_, KeysAsked::All(_)) => Ok(()),
+            (None, _) | (_, KeysAsked::All(_) | KeysAsked::Tenant(_)) => Ok(()),
             (Some(filter), KeysAsked::Resolved(_)) => rows.check_query_filter(filter),
             (Some(filter), KeysAsked::Condition(_)) => rows.check_filter(filter),
         }

@@ -151,6 +151,10 @@ fn write_page(out: &mut BytesMut, page: &Page) {
             write_bound(out, &sort.0);
             write_bound(out, &sort.1);
         }
+        KeysAsked::Tenant(partition) => {
+            out.put_u8(4);
+            out.string(partition);
+        }
     }
     option(out, page.filter.as_ref(), part);
     option(out, page.projection.as_ref(), part);
@@ -173,6 +177,7 @@ fn read_page(input: &mut Reader) -> Decoded<Page> {
             let partition = input.bytes()?.to_vec();
             KeysAsked::Resolved(KeyCondition { partition, sort: (read_bound(input)?, read_bound(input)?) })
         }
+        4 => KeysAsked::Tenant(input.bytes()?.to_vec()),
         _ => return Err(Malformed),
     };
     let (filter, projection) = (optional(input, parsed)?, optional(input, parsed)?);

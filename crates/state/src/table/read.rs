@@ -138,6 +138,8 @@ impl Get {
 pub enum KeysAsked {
     /// All: a scan, or the segment of one: which, of how many.
     All(Option<(u32, u32)>),
+    /// Those of a partition key, as rows have it: the part of a scan that is of one tenant.
+    Tenant(Vec<u8>),
     /// Those of a parsed key condition.
     Condition(Condition),
     /// Those of older parameters, which were read with the schema at hand.

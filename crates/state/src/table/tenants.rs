@@ -290,7 +290,8 @@ impl Tables {
         digest: &mut Digest,
     ) -> Applied<Reply> {
         let table = self.catalog.tables().find(|table| table.definition.id == tenant.table).cloned();
-        let table = table.filter(|table| table.division == Division::Directory);
+        // Under no key the shard's own row stands.
+        let table = table.filter(|table| table.division == Division::Directory && !tenant.key.is_empty());
         let Some(table) = table else { return Ok(Err(Refusal::Moved)) };
         let stands = self.tenants.of(tenant.table, &tenant.key).cloned();
         let now = stands.as_ref().filter(|stands| stands.since == since).map(|stands| &stands.standing);
@@ -311,7 +312,8 @@ impl Tables {
             }
             (Step::Close, Some(gone @ Standing::Gone { .. })) => Some(gone.clone()),
             (Step::Sweep(items), Some(Standing::Gone { .. })) => {
-                let swept = self.sweep_tenant(state, moment, &table, (&tenant.key, *items), digest)?;
+                let swept =
+                    self.sweep_tenant(state, moment, &table, (&tenant.key, (*items).min(SWEPT)), digest)?;
                 Some(Standing::Gone { swept })
             }
             (Step::Come, None) if fresh => match stands.as_ref().map(|stands| &stands.standing) {
