@@ -523,7 +523,7 @@ impl TablesView {
 
     fn deleted_at(&self, table: u32, key: &[u8], source: &dyn Source) -> StateResult<u64> {
         let stored = source.get(&self.rows.deleted(table, key))?;
-        Ok(stored.map_or(0, |stored| decode_deleted(&stored)))
+        Ok(stored.map_or(0, |stored| decode_deleted(&stored)).max(self.absent_since()))
     }
 }
 

@@ -26,7 +26,8 @@
 //! is not as far is refused.
 //!
 //! An item's version is the place of the write in the log of the shard that it is in. So none lives over a move; who compares two
-//! versions asks one shard twice, and is refused by one where the tenant is not any more.
+//! versions asks one shard twice, and is refused by one where the tenant is not any more. Should it have come back meanwhile, what is absent
+//! has a version of behind that.
 
 use super::apply::{Applied, Becomes, Moment, Planned, decode_stored};
 use super::catalog::Table;
@@ -174,6 +175,8 @@ pub(super) struct Standings {
     stand: Arc<BTreeMap<(u32, Bytes), Stands>>,
     /// By which word a tenant last left this shard or came to it.
     moved: Index,
+    /// The place in this shard's log at which it did.
+    at: Index,
 }
 
 impl Standings {
@@ -271,8 +274,13 @@ impl Tables {
             match rest.slice(4..) {
                 // Behind no tenant: of the shard.
                 none if none.is_empty() => {
-                    let at = Reader::new(stored).varint().map_err(|_| damaged("a shard's last tenant"))?;
-                    tenants.moved = Index(at);
+                    let mut input = Reader::new(stored);
+                    let mut read = || -> quorate_wire::codec::Read<_> {
+                        let (moved, at) = (Index(input.varint()?), Index(input.varint()?));
+                        input.end()?;
+                        Ok((moved, at))
+                    };
+                    (tenants.moved, tenants.at) = read().map_err(|_| damaged("a shard's last tenant"))?;
                 }
                 partition => drop(stand.insert((table, partition), Stands::decode(stored)?)),
             }
@@ -307,7 +315,7 @@ impl Tables {
             }
             (Step::Seal, Some(Standing::Leaving | Standing::Sealed)) => Some(Standing::Sealed),
             (Step::Close, Some(Standing::Sealed)) if self.is_settled(state, &table, &tenant.key)? => {
-                self.put_moved(state, tenant.table, since);
+                self.put_moved(state, tenant.table, (since, moment.index));
                 Some(Standing::Gone { swept: false })
             }
             (Step::Close, Some(gone @ Standing::Gone { .. })) => Some(gone.clone()),
@@ -333,7 +341,7 @@ impl Tables {
                 Some(Standing::Coming { last: moment.index, upto, whole: through || *whole })
             }
             (Step::Open, Some(Standing::Coming { whole: true, .. })) => {
-                self.put_moved(state, tenant.table, since);
+                self.put_moved(state, tenant.table, (since, moment.index));
                 self.put_stands(state, tenant, None, digest);
                 return Ok(Ok(Reply::Placed));
             }
@@ -369,10 +377,11 @@ impl Tables {
         }
     }
 
-    fn put_moved(&mut self, state: &mut dyn State, table: u32, since: Index) {
-        self.tenants.moved = since;
+    fn put_moved(&mut self, state: &mut dyn State, table: u32, (since, at): (Index, Index)) {
+        (self.tenants.moved, self.tenants.at) = (since, at);
         let mut value = Vec::new();
         varint(&mut value, since.get());
+        varint(&mut value, at.get());
         state.put(&self.rows.numbered(row::STANDS, table, b""), &value);
     }
 
@@ -498,6 +507,11 @@ impl TablesView {
     pub(super) fn check_moved(&self, table: &Table, moved: Index) -> Result<(), ReadError> {
         let same = table.division != Division::Directory || self.tenants.moved == moved;
         if same { Ok(()) } else { Err(refused(Refusal::Moved)) }
+    }
+
+    /// No item that is absent has a version below this: it may have been there, and gone, in another shard.
+    pub(super) fn absent_since(&self) -> u64 {
+        self.tenants.at.get()
     }
 
     /// Whether a row of an index is of a tenant that is not here.

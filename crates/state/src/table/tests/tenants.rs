@@ -410,6 +410,13 @@ fn steps_are_taken_in_their_turn() {
     for n in 0..3 {
         world.shards[0].command(execute(n), EPOCH).unwrap();
     }
+    let absent = |world: &mut World| {
+        let get = Get::of("t", key_item(&(TENANT.into(), 99)));
+        let ReadReply::Items(got) = read(&world.view(0), &Read::Get(vec![get])).unwrap() else { panic!() };
+        assert_eq!(got[0].item, None);
+        got[0].version
+    };
+    let version = absent(&mut world);
     world.word(Assigned::To(1)).unwrap();
     let since = world.block().directory.moves().unwrap().at.get();
     let step = |since, step| What::Step { tenant: tenant(), since, step };
@@ -455,4 +462,10 @@ fn steps_are_taken_in_their_turn() {
     take(0, step(since, Step::Sweep(2))).unwrap();
     assert_eq!(take(0, step(since, Step::Come)), refused, "that move is over");
     take(0, step(since + 1, Step::Come)).unwrap();
+    let behind = world.shards[0].log.len() as u64;
+    let mut take = |shard: usize, what: What| world.shards[shard].command(what, EPOCH);
+    take(0, step(since + 1, copy(behind, true))).unwrap();
+    take(0, step(since + 1, Step::Open)).unwrap();
+    World::restart(&mut world.shards[0]);
+    assert!(absent(&mut world) > version, "it may have been there elsewhere, and gone");
 }
