@@ -422,7 +422,7 @@ fn greetings(cluster: u64, life: u64) -> Vec<(&'static str, Vec<u8>)> {
             b"GET / HTTP/1.1\r\nHost: a-peer-port.example\r\n\r\n".to_vec(),
         ),
         ("its greeting is damaged", damaged),
-        ("speaks version 16 of the peer protocol, this one 15", Hello { version: 16, ..good }.encode()),
+        ("speaks version 17 of the peer protocol, this one 16", Hello { version: 17, ..good }.encode()),
         ("is of cluster 00000000000000ff", Hello { cluster: 255, ..good }.encode()),
         ("looks for node 1, this is node 2", Hello { to: 1, ..good }.encode()),
         ("node 77 is not expected here", Hello { from: 77, ..good }.encode()),

@@ -37,6 +37,8 @@ pub(crate) const META: ShardId = ShardId(1);
 /// How often what was routed by an old map is tried again, and after how long.
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(30);
+/// A replica that is behind what this node knows is asked so often; then the shard's leader is, whatever state would do.
+const BEHIND: u32 = 5;
 /// So many items of one shard are read at once: a node that has no replica of it is answered by one that has, in one packet.
 const ITEMS_AT_ONCE: usize = 16;
 /// So many tenants are scanned at once.
@@ -57,6 +59,8 @@ pub(crate) struct Map {
     placement: Arc<Placement>,
     /// It is as new as the request.
     newest: bool,
+    /// Replicas that may be behind have refused to answer so far.
+    behind: bool,
 }
 
 /// Where the item with this key lies. Of a key that makes no sense any shard says so.
@@ -123,7 +127,8 @@ pub(crate) async fn routed<T, F: Future<Output = Answered<T>>>(
     let mut left = TRIES;
     let mut newest = false;
     loop {
-        match with(Map { placement: gateway.door.placement(), newest }).await {
+        let behind = left + BEHIND <= TRIES;
+        match with(Map { placement: gateway.door.placement(), newest, behind }).await {
             Err(error) if error.kind == Kind::Unlisted && !newest => {
                 // Through shard 1's log, so that this node's map is as new.
                 gateway.read(Read::List { after: None, limit: 1 }, true).await?;
@@ -321,6 +326,7 @@ pub(crate) async fn gets(
     }
     routed(gateway, |map| {
         let mut gets = gets.clone();
+        let consistent = consistent || map.behind;
         async move {
             let places =
                 gets.iter().map(|get| place_of_get(&map, get, together)).collect::<Answered<Vec<Place>>>()?;
@@ -403,6 +409,7 @@ pub(crate) fn there<T>(place: Place, answered: Answered<T>) -> Answered<T> {
 pub(crate) async fn page(gateway: &Gateway, page: Page, consistent: bool) -> Answered<Paged> {
     routed(gateway, |map| {
         let page = page.clone();
+        let consistent = consistent || map.behind;
         async move {
             let Some(block) = map.placement.table(&page.table) else {
                 return paged(gateway, META_PLACE, page, consistent).await;

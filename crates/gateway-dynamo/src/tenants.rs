@@ -8,7 +8,7 @@
 use crate::body::Params;
 use crate::failure::{Answered, ApiError, Retry};
 use crate::limits::Constraints;
-use crate::route::{META_PLACE, Place, beside, in_block};
+use crate::route::{META_PLACE, Place, beside, in_block, moved};
 use crate::{Gateway, items, now_ms, tables, unexpected};
 use bytes::Bytes;
 use quorate_item::{AttributeValue, Item, KeySchema};
@@ -99,24 +99,25 @@ pub(crate) async fn assign(gateway: &Gateway, params: Params<'_>) -> Answered<Va
     let block = directory(gateway, &table).await?;
     let key = tenant_key(&block, params.get("Tenant").unwrap_or(&Value::Null))?;
     let lies = block.directory.tenants().get(&key).copied();
-    let to = match shard {
-        None => lies.unwrap_or_else(|| emptiest(&block)),
+    let word = match shard {
+        // Somebody else may list it at this moment: then it stays where he says.
+        None => Assigned::New(lies.unwrap_or_else(|| emptiest(&block))),
         Some(shard) => {
             let at = u32::try_from(shard).ok().and_then(|shard| block.place_of(quorate_base::ShardId(shard)));
-            at.ok_or_else(|| {
+            Assigned::To(at.ok_or_else(|| {
                 let (first, last) = (block.first, block.first + block.count - 1);
                 ApiError::validation(format!(
                     "One or more parameter values were invalid: the shards of table {table} are {first} to {last}, and {shard} is none of \
                      them"
                 ))
-            })?
+            })?)
         }
     };
-    let what =
-        What::Assign { tenant: Tenant { table: block.table, key: key.clone() }, word: Assigned::To(to) };
-    write(gateway, META_PLACE, what).await?;
+    let tenant = Tenant { table: block.table, key: key.clone() };
+    write(gateway, META_PLACE, What::Assign { tenant, word }).await?;
     let block = directory(gateway, &table).await?;
-    let lies = block.directory.tenants().get(&key).copied().unwrap_or(to);
+    // Nobody takes a tenant out of a directory: without it this is another table of that name.
+    let lies = block.directory.tenants().get(&key).copied().ok_or_else(moved)?;
     let mut answer = told(&block, &key, lies);
     answer["TableName"] = json!(table);
     Ok(answer)

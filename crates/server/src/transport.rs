@@ -61,7 +61,7 @@ pub use traffic::Traffic;
 /// lost asks its leader for the term. 9: reads of indexes row by row, and of streams, are passed on. 11: pages lay
 /// committed intents over their rows, and have a leader pause. 12: a greeting tells processes of one node apart. 13: and with what
 /// a directory began. 14: a word is sent back. 15: tenants move between shards.
-pub(crate) const VERSION: u16 = 15;
+pub(crate) const VERSION: u16 = 16;
 const HEADER_BYTES: usize = 8;
 const WORD_BYTES: usize = 8;
 /// The largest packet that is read: what a lane makes, and room for its last frame to be the largest there is.

@@ -18,7 +18,8 @@
 //! replicas move, version 8 tables with several shards that have global indexes or a change feed, and nodes that are left by
 //! replicas before they go, version 9 the zones of nodes, version 10 what tables remember of their capacity, version 11
 //! the outcomes of several transactions in one entry, version 12 conditions that measure texts in code units of UTF-16,
-//! version 13 tables that are not partitioned by hash, and version 14 those that are divided by directory, with tenants that move.
+//! version 13 tables that are not partitioned by hash, version 14 those that are divided by directory, with tenants that move, and
+//! version 15 tenants that are listed unless they are.
 //!
 //! `origin` and `request` name the node that proposed the entry and the request there that waits for it; they are no part
 //! of the machine's state.
@@ -41,7 +42,7 @@ use quorate_base::{Index, NodeId};
 use std::fmt;
 
 /// The newest version; [`encode`] writes an older one where that will do.
-pub const VERSION: u8 = 14;
+pub const VERSION: u8 = 15;
 
 /// How deep transactions may nest; the outermost one counts.
 pub const NESTING_MAX: usize = 32;

@@ -75,7 +75,7 @@ pub(crate) async fn ask(
 }
 
 /// The version of the peer protocol that nodes of this release speak.
-pub(crate) const PEER_VERSION: u16 = 15;
+pub(crate) const PEER_VERSION: u16 = 16;
 
 /// The greeting of the peer protocol.
 #[derive(Clone, Copy)]

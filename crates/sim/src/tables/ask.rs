@@ -306,7 +306,7 @@ fn assign(block: &Block, item: &Item) -> Option<(ShardId, Request)> {
     let key = block.schema.key_of(&block.schema.only_key(item)).ok()?;
     let at = key.partition.iter().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add((*byte).into()));
     let tenant = Tenant { table: block.table, key: key.partition.into() };
-    let what = What::Assign { tenant, word: Assigned::To(at % block.count) };
+    let what = What::Assign { tenant, word: Assigned::New(at % block.count) };
     Some((KV, Request::Write(Any::Table(Box::new(Command { epoch: block.epoch, now: 0, what })))))
 }
 

@@ -253,9 +253,9 @@ fn zones_are_of_version_9() {
     assert_eq!(read, Ok(Decoded { origin: NodeId(3), request: 9, command }));
 }
 
-/// Tables that are divided by directory, and tenants of them that move, brought version 14.
+/// Tables that are divided by directory, and tenants of them that move, brought version 14; tenants that are listed unless they are, 15.
 #[test]
-fn directories_are_of_version_14() {
+fn directories_are_of_version_14_and_15() {
     let tags = vec![(table::PARTITION_TAG.into(), table::BY_DIRECTORY.into())];
     let definition = Box::new(table::Definition { name: "t".into(), tags, ..table::Definition::default() });
     let tenant = || table::Tenant { table: 5, key: Bytes::from_static(b"a") };
@@ -266,13 +266,17 @@ fn directories_are_of_version_14() {
             Some(&[14, 3, 9, 32, 19, 1, 0, 5, 1, b'a', 1, 2][..]),
         ),
         (
+            table::What::Assign { tenant: tenant(), word: table::Assigned::New(2) },
+            Some(&[15, 3, 9, 32, 19, 1, 0, 5, 1, b'a', 4, 2][..]),
+        ),
+        (
             table::What::Step { tenant: tenant(), since: 300, step: table::Step::Sweep(7) },
             Some(&[14, 3, 9, 32, 20, 1, 0, 5, 1, b'a', 0xAC, 2, 5, 7][..]),
         ),
     ] {
         let command = Command::Table(Box::new(table::Command { epoch: 1, now: 0, what }));
         let encoded = encode(NodeId(3), 9, &command);
-        assert_eq!(encoded[0], 14);
+        assert_eq!(encoded[0], bytes.map_or(14, |bytes| bytes[0]));
         if let Some(bytes) = bytes {
             assert_eq!(encoded, bytes);
         }

@@ -356,6 +356,7 @@ impl Command {
             _ => false,
         };
         match &self.what {
+            What::Assign { word: Assigned::New(_), .. } => 15,
             What::Assign { .. } | What::Step { .. } => 14,
             What::Create(definition) | What::Place { definition, .. } | What::Adopt { definition, .. }
                 if definition.has_directory() =>
@@ -385,7 +386,7 @@ impl Command {
             | What::Change { .. }
             | What::Adopt { .. }
             | What::Place { .. }
-            | What::Assign { word: Assigned::To(_), .. }
+            | What::Assign { word: Assigned::To(_) | Assigned::New(_), .. }
             | What::Step { step: Step::Copy { .. }, .. } => true,
             What::Execute(ops) | What::Commit(Commit::Execute(ops)) => ops.grows(),
             What::Commit(Commit::Prepare(asked)) => asked.ops.grows(),

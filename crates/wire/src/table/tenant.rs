@@ -19,6 +19,8 @@ pub struct Tenant {
 pub enum Assigned {
     /// It is to lie in the how-manieth shard of the table.
     To(u32),
+    /// The same of one that is not listed yet; one that is stays where it lies.
+    New(u32),
     /// The shard that it moved to by the word at that place in shard 1's log has it.
     Arrived(u64),
     /// Nothing of it is left where it was before.
@@ -84,6 +86,7 @@ pub(super) fn write_assigned(out: &mut BytesMut, assigned: Assigned) {
         Assigned::To(shard) => (1, shard.into()),
         Assigned::Arrived(since) => (2, since),
         Assigned::Swept(since) => (3, since),
+        Assigned::New(shard) => (4, shard.into()),
     };
     out.put_u8(kind);
     out.varint(number);
@@ -94,6 +97,7 @@ pub(super) fn read_assigned(input: &mut Reader) -> Read<Assigned> {
         1 => Assigned::To(small(input)?),
         2 => Assigned::Arrived(input.varint()?),
         3 => Assigned::Swept(input.varint()?),
+        4 => Assigned::New(small(input)?),
         _ => return Err(Malformed),
     })
 }

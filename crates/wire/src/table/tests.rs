@@ -133,6 +133,7 @@ fn commands() -> Vec<Command> {
         command(What::Drop { table: "t".into(), drained: 300 }),
         command(What::Drained { first: ShardId(300), count: 4, inside: true }),
         assign(Assigned::To(300)),
+        assign(Assigned::New(300)),
         assign(Assigned::Arrived(300)),
         assign(Assigned::Swept(300)),
         step(Step::Leave),

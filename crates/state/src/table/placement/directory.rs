@@ -202,34 +202,39 @@ impl Tables {
         let block =
             self.placement.numbered(tenant.table).filter(|block| block.division == Division::Directory);
         let block = block.cloned().ok_or(Refusal::NotFound)?;
-        let mut directory = (*block.directory).clone();
-        let changed = match (word, directory.moves.clone()) {
-            (Assigned::To(shard), _) => self.may_assign(&block, &tenant.key, shard)?.then(|| match directory
-                .tenants
-                .get(&tenant.key)
-            {
-                Some(&from) => {
-                    let tenant = tenant.key.clone();
-                    directory.moves = Some(Move { tenant, from, to: shard, at, arrived: false });
-                }
-                None => drop(directory.tenants.insert(tenant.key.clone(), shard)),
-            }),
+        let before = &block.directory;
+        let changed = match (word, before.moves.clone()) {
+            (Assigned::New(_), _) if before.tenants.contains_key(&tenant.key) => None,
+            (Assigned::To(shard) | Assigned::New(shard), _) => {
+                self.may_assign(&block, &tenant.key, shard)?.then(|| {
+                    let mut directory = (**before).clone();
+                    match before.tenants.get(&tenant.key) {
+                        Some(&from) => {
+                            let tenant = tenant.key.clone();
+                            directory.moves = Some(Move { tenant, from, to: shard, at, arrived: false });
+                        }
+                        None => drop(directory.tenants.insert(tenant.key.clone(), shard)),
+                    }
+                    directory
+                })
+            }
             (Assigned::Arrived(since), Some(moves)) if moves.is(tenant, since) => {
                 (!moves.arrived).then(|| {
+                    let mut directory = (**before).clone();
                     directory.tenants.insert(tenant.key.clone(), moves.to);
                     for shard in [moves.from, moves.to] {
                         directory.moved.insert(shard, moves.at);
                     }
                     directory.moves = Some(Move { arrived: true, ..moves });
+                    directory
                 })
             }
             (Assigned::Swept(since), Some(moves)) if moves.is(tenant, since) && moves.arrived => {
-                directory.moves = None;
-                Some(())
+                Some(Directory { moves: None, ..(**before).clone() })
             }
             (Assigned::Arrived(_) | Assigned::Swept(_), _) => return Err(Refusal::Moved),
         };
-        if changed.is_some() {
+        if let Some(directory) = changed {
             self.put_directory(state, &block, &tenant.key, directory, digest);
         }
         Ok(Reply::Placed)

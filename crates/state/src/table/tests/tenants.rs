@@ -29,7 +29,11 @@ struct World {
 }
 
 fn tenant() -> Tenant {
-    let key = Item([("p".to_string(), s(TENANT))].into_iter().collect());
+    named(TENANT)
+}
+
+fn named(name: &str) -> Tenant {
+    let key = Item([("p".to_string(), s(name))].into_iter().collect());
     let attribute = quorate_item::KeyAttribute { name: "p".into(), kind: quorate_item::KeyType::S };
     let key = quorate_item::KeySchema::new(attribute, None).key_of(&key).unwrap();
     Tenant { table: 1, key: key.partition.into() }
@@ -378,6 +382,15 @@ fn words_about_tenants_are_checked() {
     assert!(matches!(refused(&mut world, tenant(), Assigned::To(2)), Refusal::Validation(_)));
     assert_eq!(refused(&mut world, tenant(), Assigned::Arrived(3)), Refusal::Moved);
     assert_eq!(world.word(Assigned::To(0)), Ok(Reply::Placed), "it lies there");
+    assert_eq!(world.word(Assigned::New(1)), Ok(Reply::Placed), "it is listed");
+    assert_eq!(world.block().directory.moves(), None, "and stays");
+    let other = || named("another");
+    assert!(
+        matches!(refused(&mut world, other(), Assigned::New(2)), Refusal::Validation(_)),
+        "no such shard"
+    );
+    world.meta.command(What::Assign { tenant: other(), word: Assigned::New(1) }, EPOCH).unwrap();
+    assert_eq!(world.block().directory.tenants().get(&other().key), Some(&1));
     world.meta.command(stream_change("t", Some(StreamView::Both)), EPOCH).unwrap();
     assert!(matches!(world.word(Assigned::To(1)), Err(Refusal::Validation(_))));
     world.meta.command(stream_change("t", None), EPOCH).unwrap();
