@@ -318,7 +318,7 @@ impl Group {
         }
         self.raft.handle(now, Input::Applied { index });
         // Everything applied can be read from the state and sent as a snapshot: the log keeps what its own bound allows.
-        self.raft.handle(now, Input::Compact { upto: index });
+        self.raft.handle(now, Input::Compact { upto: index, keep: node.log_keep });
     }
 
     /// A snapshot was taken in, and the checkpoint that holds it is recorded.

@@ -161,6 +161,7 @@ impl Lane {
         let former = self.groups.insert(shard, group);
         assert!(former.is_none(), "the group of shard {shard:?} is there");
         self.touched.insert(shard);
+        self.node.share_logs(1 + self.groups.len());
     }
 
     /// A group that something happens to, with what it shares with the others.

@@ -29,6 +29,11 @@ pub(super) type Asking = (Done, Option<Box<Trace>>);
 /// So many may wait in a group for what transactions hold.
 const LOCKS_MAX: usize = 10_000;
 
+/// What is applied and kept in memory for followers that lag takes so many bytes at most, of all groups together, ...
+const LOGS_BYTES: usize = 64 << 20;
+/// ... unless these are so many that each had less than this.
+const LOG_BYTES_MIN: usize = 16 << 10;
+
 /// See the module page.
 pub(crate) struct Node {
     pub(super) settings: Settings,
@@ -61,6 +66,8 @@ pub(crate) struct Node {
     pub(super) alarmed: bool,
     /// How leaders deal with who wants what transactions hold.
     pub(super) locking: leader::Config,
+    /// So much of its log each group keeps in memory that is applied.
+    pub(super) log_keep: usize,
     /// Reads that met transactions.
     pub(super) met: Vec<Met>,
     /// Transactions that have been undecided for long in a group that is led here, with their participants.
@@ -107,6 +114,7 @@ impl Node {
             tend_soon: false,
             alarmed: false,
             locking: leader::Config { recover_after: PATIENCE * election, waiting: LOCKS_MAX, mutant: None },
+            log_keep: usize::MAX,
             met: Vec::new(),
             undecided: Vec::new(),
             times: Times::new(&mut rng.fork("closed times")),
@@ -120,6 +128,11 @@ impl Node {
             stopping: false,
             broken: None,
         }
+    }
+
+    /// So many groups share what is kept of logs.
+    pub(super) fn share_logs(&mut self, groups: usize) {
+        self.log_keep = log_share(groups);
     }
 
     pub(super) fn take_request(&mut self) -> u64 {
@@ -229,5 +242,25 @@ impl Node {
     fn read_failed(&mut self, error: &StateError) -> Failure {
         self.broken = Some(Broken::state("reading", error));
         Failure::Broken(error.to_string())
+    }
+}
+
+/// How much each of so many groups keeps.
+fn log_share(groups: usize) -> usize {
+    (LOGS_BYTES / groups.max(1)).max(LOG_BYTES_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LOG_BYTES_MIN, LOGS_BYTES, log_share};
+
+    /// Claim: however many groups there are, their logs take no more memory together than a node has for them, but for a little each.
+    #[test]
+    fn groups_share_what_is_kept_of_logs() {
+        assert_eq!(log_share(1), LOGS_BYTES);
+        for groups in [2, 1_000, LOGS_BYTES / LOG_BYTES_MIN] {
+            assert!(groups * log_share(groups) <= LOGS_BYTES);
+        }
+        assert_eq!(log_share(1_000_000), LOG_BYTES_MIN);
     }
 }

@@ -177,6 +177,7 @@ impl Lane {
     fn close(&mut self, shard: ShardId) {
         self.touched.remove(&shard);
         let Some(mut group) = self.groups.remove(&shard) else { return };
+        self.node.share_logs(1 + self.groups.len());
         if let Some(due) = group.due.take() {
             self.due.remove(&(due, shard));
         }

@@ -212,7 +212,7 @@ impl Core for Raft {
             Input::Read { id } => self.read(id),
             Input::Written { proof } => self.written(now, &proof),
             Input::Applied { index } => self.applied_upto(index),
-            Input::Compact { upto } => self.compact(now, upto),
+            Input::Compact { upto, keep } => self.compact(now, upto, keep),
             Input::SnapshotChunk { to, snapshot, meta, seq, data, last } => {
                 self.send_chunk(now, to, snapshot, meta, seq, data, last);
             }
@@ -556,11 +556,11 @@ impl Raft {
         }
     }
 
-    fn compact(&mut self, now: Instant, upto: Index) {
+    fn compact(&mut self, now: Instant, upto: Index, keep: usize) {
         let upto = upto.min(self.applied);
         let old = self.log.base().index;
-        let keep = self.config.log_keep_bytes;
-        if let Some((from, bytes)) = self.pinned(now) {
+        let keep = keep.min(self.config.log_keep_bytes);
+        if let Some((from, bytes)) = self.pinned(now, keep) {
             self.log.compact(upto.min(from), keep);
             self.log.compact(upto, bytes.max(keep));
         } else {

@@ -277,8 +277,8 @@ impl Raft {
     }
 
     /// What must stay in the log for snapshots and what follows them: all behind this index, as far as it fits in so many
-    /// bytes.
-    pub(super) fn pinned(&mut self, now: Instant) -> Option<(Index, usize)> {
+    /// bytes. Of others `keep` bytes are kept.
+    pub(super) fn pinned(&mut self, now: Instant, keep: usize) -> Option<(Index, usize)> {
         let base = self.log.base().index;
         let patience = PIN_PATIENCE * self.config.election_max;
         let mut all: Option<(Index, usize)> = None;
@@ -288,9 +288,7 @@ impl Raft {
             // One that is heard and lags (its machine stalls, its disk is slow) is not to need the whole state for that.
             let lags = now.since(p.heard) <= self.config.election_max && p.matched >= base;
             let own = p.pin.as_ref().map(|pin| (pin.from, pin.bytes));
-            if let Some((from, bytes)) =
-                own.or(lags.then_some((p.matched, KEEP_FOR_HEARD * self.config.log_keep_bytes)))
-            {
+            if let Some((from, bytes)) = own.or(lags.then_some((p.matched, KEEP_FOR_HEARD * keep))) {
                 let (least, most) = all.unwrap_or((from, bytes));
                 all = Some((least.min(from), most.max(bytes)));
             }

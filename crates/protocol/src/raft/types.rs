@@ -320,6 +320,8 @@ pub enum Input {
     Compact {
         /// Here.
         upto: Index,
+        /// Of what it stands for so many bytes are kept for followers that lag, and no more than [`Config::log_keep_bytes`].
+        keep: usize,
     },
     /// A chunk that was wanted was read.
     SnapshotChunk {

@@ -550,7 +550,7 @@ impl Cluster {
         self.sees(Sight::Machine { node, at, digest });
         self.step(node, Input::Applied { index });
         if self.options.auto_compact {
-            self.step(node, Input::Compact { upto: index });
+            self.step(node, Input::Compact { upto: index, keep: usize::MAX });
         }
     }
 
@@ -619,7 +619,7 @@ impl Cluster {
             return self.fail(format!("{node:?} has applied {at:?}, its journal holds {last:?}"));
         }
         m.disk.checkpoint(m.machine.clone());
-        self.step(node, Input::Compact { upto: at.index });
+        self.step(node, Input::Compact { upto: at.index, keep: usize::MAX });
     }
 
     // ---- the network ----

@@ -127,7 +127,7 @@ impl Runner {
             "checkpoint" => c.checkpoint(node),
             "compact" => {
                 let upto = c.members[&node].machine.at.index;
-                c.step(node, Input::Compact { upto });
+                c.step(node, Input::Compact { upto, keep: usize::MAX });
             }
             "unreachable" => c.step(node, Input::Unreachable { peer: n(second?) }),
             "add" => {

@@ -262,8 +262,23 @@ fn what_is_not_applied_is_not_compacted() {
     let mut one = One::new(Config { log_keep_bytes: 0, ..config() }, boot(3, 0));
     one.hears(2, append(1, EntryId::ZERO, entries(1, 5), 5));
     one.takes(Input::Applied { index: Index(3) });
-    one.takes(Input::Compact { upto: Index(5) });
+    one.takes(Input::Compact { upto: Index(5), keep: usize::MAX });
     assert_eq!(one.raft.base().index, Index(3));
+}
+
+/// Claim: of what is applied so much is kept as is asked for, where that is less than the configuration allows.
+#[test]
+fn so_much_is_kept_as_is_asked_for() {
+    let mut one = One::new(config(), boot(3, 0));
+    one.hears(2, append(1, EntryId::ZERO, entries(1, 5), 5));
+    one.takes(Input::Applied { index: Index(5) });
+    one.takes(Input::Compact { upto: Index(5), keep: usize::MAX });
+    assert_eq!(one.raft.base().index, Index(0));
+    let all = one.raft.log_bytes();
+    one.takes(Input::Compact { upto: Index(5), keep: all / 2 });
+    assert!(one.raft.log_bytes() <= all / 2 && one.raft.base().index < Index(5), "{}", one.raft.log_bytes());
+    one.takes(Input::Compact { upto: Index(5), keep: 0 });
+    assert_eq!(one.raft.base().index, Index(5));
 }
 
 /// Claim: a member that is removed, and has not heard so yet, is still told for a while.
