@@ -128,6 +128,8 @@ pub struct Raft {
     applying_bytes: usize,
     /// Of the entries that are committed and not applied.
     unapplied_bytes: usize,
+    /// So much of the log is kept that is applied, as the driver said last.
+    keep: usize,
     /// A confirmation to this leader that waits for the machine; see [`Config::max_unapplied_bytes`].
     owed: Option<(NodeId, Index)>,
     /// Up to here this life has seen its log agree with that of the term's leader.
@@ -309,6 +311,7 @@ impl Raft {
             applied: boot.applied,
             applying_bytes: 0,
             unapplied_bytes: 0,
+            keep: usize::MAX,
             owed: None,
             agreed: Index(0),
             uncommitted_bytes: 0,
@@ -559,6 +562,7 @@ impl Raft {
     fn compact(&mut self, now: Instant, upto: Index, keep: usize) {
         let upto = upto.min(self.applied);
         let old = self.log.base().index;
+        self.keep = keep;
         let keep = keep.min(self.config.log_keep_bytes);
         if let Some((from, bytes)) = self.pinned(now, keep) {
             self.log.compact(upto.min(from), keep);

@@ -324,7 +324,8 @@ impl Raft {
     /// Confirms what was appended, unless the machine is too far behind: what is sent beyond the leader's window would only
     /// wait here in memory. Where the state is lost the machine gets nothing until a snapshot has come.
     pub(super) fn confirm_owed(&mut self) {
-        if self.unapplied_bytes > self.config.max_unapplied_bytes && !self.state_lost {
+        let most = self.config.max_unapplied_bytes.min(self.keep.saturating_mul(2));
+        if self.unapplied_bytes > most && !self.state_lost {
             return;
         }
         let Some((to, matched)) = self.owed.take() else { return };

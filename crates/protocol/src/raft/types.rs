@@ -320,7 +320,8 @@ pub enum Input {
     Compact {
         /// Here.
         upto: Index,
-        /// Of what it stands for so many bytes are kept for followers that lag, and no more than [`Config::log_keep_bytes`].
+        /// Of what it stands for so many bytes are kept for followers that lag, and no more than [`Config::log_keep_bytes`]. Twice as
+        /// many may wait for the machine.
         keep: usize,
     },
     /// A chunk that was wanted was read.

@@ -205,6 +205,20 @@ fn what_is_owed_is_owed_in_its_term() {
     assert_eq!(One::confirmed(&said), []);
 }
 
+/// Claim: a group that is to keep little of its log lets no more wait for its machine than twice that before it confirms on.
+#[test]
+fn who_keeps_little_lets_little_wait() {
+    let mut one = One::new(config(), boot(3, 0));
+    let said = one.hears(2, append(1, EntryId::ZERO, entries(1, 2), 2));
+    assert_eq!(One::confirmed(&said), [2], "there is room for more");
+    one.takes(Input::Applied { index: Index(2) });
+    one.takes(Input::Compact { upto: Index(2), keep: 0 });
+    let said = one.hears(2, append(1, id(1, 2), entries(3, 3), 3));
+    assert_eq!(One::confirmed(&said), [], "the machine is behind");
+    let said = one.takes(Input::Applied { index: Index(3) });
+    assert_eq!(One::confirmed(&said), [3]);
+}
+
 /// Claim: behind a snapshot the log stays that follows it, but that it is the leader's nobody has said: it is neither confirmed nor committed.
 #[test]
 fn what_is_kept_behind_a_snapshot_is_not_confirmed() {

@@ -505,7 +505,7 @@ impl Asked {
         let key = key.map_err(|error| invalid(error.message()))?;
         if put {
             check_indexes(table, &given)?;
-            if given.size() > ITEM_SIZE {
+            if size_with_rows(table, &given) > ITEM_SIZE {
                 return Err(invalid("Item size has exceeded the maximum allowed size"));
             }
         }
@@ -541,6 +541,9 @@ fn becomes(
                     let checked = index.schema.check_index_updated(old, item);
                     checked.map_err(|error| invalid(error.message()))?;
                 }
+                if size_with_rows(table, item) > ITEM_SIZE {
+                    return Err(invalid("Item size to update has exceeded the maximum allowed size"));
+                }
             }
             let answer = match op.returns {
                 Returns::None => None,
@@ -564,6 +567,17 @@ fn check_indexes(table: &Table, item: &Item) -> Result<(), Outcome> {
         index.schema.check_index(&index.index.name, item).map_err(|error| invalid(error.message()))?;
     }
     Ok(())
+}
+
+/// The size of an item as its limit counts it: with its rows in local indexes.
+fn size_with_rows(table: &Table, item: &Item) -> usize {
+    let row = |index: &IndexTable| {
+        let is_in = !index.global && index.schema.index_key(item).is_some();
+        if is_in { index.projected(&table.schema, item).size() } else { 0 }
+    };
+    let (size, local) = (item.size(), table.indexes.iter().filter(|index| !index.global).count());
+    // Nearly all are far below it.
+    if size * (1 + local) <= ITEM_SIZE { size } else { size + table.indexes.iter().map(row).sum::<usize>() }
 }
 
 fn invalid(text: &str) -> Outcome {

@@ -108,6 +108,24 @@ fn what_no_item_can_be_is_refused() {
     }
 }
 
+/// Claim: what an item takes in local indexes counts as a part of it, whether it is put or comes by an update; what it takes in global
+/// ones does not.
+#[test]
+fn rows_in_local_indexes_count() {
+    let mut run = begin();
+    let (local, global) = (item(&[("l", n(1))]).size(), item(&[("g", s("x"))]).size());
+    let row = key_item(&("p".into(), 1)).size() + local;
+    let fits = |besides: usize| s(&"v".repeat(ITEM_SIZE - "v".len() - besides));
+    let outcome = |run: &mut Run, action| done(run, op(action)).outcome;
+    let too_large = |text: &str| Outcome::Invalid(format!("{text} has exceeded the maximum allowed size"));
+    assert_eq!(outcome(&mut run, put(&[("l", n(1)), ("v", fits(2 * row))])), Outcome::Done);
+    assert_eq!(outcome(&mut run, put(&[("l", n(1)), ("v", fits(2 * row - 1))])), too_large("Item size"));
+    assert_eq!(outcome(&mut run, put(&[("g", s("x")), ("v", fits(row + global))])), Outcome::Done);
+    let comes = Update { set: vec![(Path::attribute("l"), Source::Value(n(1)))], ..Update::default() };
+    assert_eq!(outcome(&mut run, update(&comes)), too_large("Item size to update"));
+    assert!(there(&mut run).0.unwrap().get("l").is_none());
+}
+
 /// Claim: a table that is being deleted has no items any more, for who writes.
 #[test]
 fn a_table_that_goes_takes_nothing() {
