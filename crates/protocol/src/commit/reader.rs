@@ -261,6 +261,24 @@ mod tests {
         assert_eq!(reader.vote(ShardId(4), 2, id(2), &YES), Some(both_are_of_the_second()));
     }
 
+    /// Claim: where one shard is read once more, what another one showed is asked about once more, too, and not taken for undecided.
+    #[test]
+    fn what_another_shard_showed_is_asked_about_again() {
+        let other = ShardId(5);
+        let mut reader = Reader::single(vec![HERE, other], None);
+        reader.keys(HERE, 1, vec![met(id(1), 3)]);
+        let theirs = Met { id: id(2), participants: vec![other, ShardId(4)], post: at(2) };
+        reader.keys(other, 1, vec![Seen { pre: at(1), intent: Some(theirs) }]);
+        reader.vote(ShardId(4), 1, id(2), &YES);
+        assert_eq!(reader.vote::<()>(ShardId(3), 1, id(1), &Answer::Over), None);
+        assert_eq!(reader.questions(), [(HERE, Ask::Keys(2)), (ShardId(4), Ask::Vote(2, id(2)))]);
+        assert_eq!(reader.keys(HERE, 1, vec![met(id(1), 3)]), None, "it is of before");
+        assert_eq!(reader.questions().len(), 2);
+        assert_eq!(reader.keys(HERE, 2, vec![written()]), None);
+        let both = BTreeMap::from([(HERE, vec![at(2)]), (other, vec![at(2)])]);
+        assert_eq!(reader.vote(ShardId(4), 2, id(2), &YES), Some(Read::Values(both)));
+    }
+
     /// Claim: one shard alone is read at one moment only where no intent is met: what is said of those is of several moments, and the one
     /// that was not committed when it was asked for may have been before the other, which was.
     #[test]

@@ -7,6 +7,7 @@ mod gateways;
 mod judge;
 mod leaders;
 mod mutants;
+mod participants;
 mod properties;
 mod script;
 #[path = "../scripts/mod.rs"]
