@@ -14,11 +14,15 @@ fn head() -> Head {
     Head { member: 1, ..Head::default() }
 }
 
+/// Says of a request to a shard why it fails, if it is to.
+pub(super) type Fails = Box<dyn FnMut(ShardId, &Request) -> Option<Failure> + Send>;
+
 /// A node with a machine for each shard.
 pub(super) struct Sharded {
     pub(super) shards: Mutex<BTreeMap<u32, Kv>>,
     /// Changes of tables stay unheard of.
     deaf: Mutex<bool>,
+    pub(super) fails: Mutex<Fails>,
 }
 
 fn machine(shard: u32) -> Kv {
@@ -41,7 +45,8 @@ pub(super) fn of_tables(what: What) -> Any {
 impl Sharded {
     pub(super) fn new() -> (Gateway, Arc<Self>) {
         let shards = Mutex::new(BTreeMap::from([(1, machine(1))]));
-        let door = Arc::new(Self { shards, deaf: Mutex::new(false) });
+        let fails: Fails = Box::new(|_, _| None);
+        let door = Arc::new(Self { shards, deaf: Mutex::new(false), fails: Mutex::new(fails) });
         (Gateway { door: door.clone() }, door)
     }
 
@@ -99,6 +104,9 @@ impl Door for Sharded {
     }
 
     fn call_of(&self, shard: ShardId, request: Request, _: Option<Duration>, done: Done) {
+        if let Some(failure) = (self.fails.lock().unwrap())(shard, &request) {
+            return done(Err(failure));
+        }
         let mut shards = self.shards.lock().unwrap();
         if let Request::Gather(gather) = &request {
             let got = gathered(&shards, gather).map(|reply| Body::Table(Box::new(reply)));

@@ -5,6 +5,8 @@ use super::*;
 use crate::failure::Kind;
 use crate::tenants::round;
 use quorate_base::rng::Rng;
+use quorate_wire::kv::{Command as Any, Refused};
+use quorate_wire::table::{Refusal, Step, What};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn wanted(name: &str, tags: &[(&str, &str)]) -> Value {
@@ -226,13 +228,13 @@ async fn a_page_of_tenants_is_no_larger_than_others() {
     for n in 0..6 {
         let who = format!("t{n}");
         assign(&gateway, &who, None).await.unwrap();
-        for at in 0..2 {
-            put(&gateway, &item(&who, at, &"x".repeat(250_000))).await.unwrap();
+        for at in 0..4 {
+            put(&gateway, &item(&who, at, &"x".repeat(125_000))).await.unwrap();
         }
     }
     let page = ask(&gateway, "Scan", json!({ "TableName": "table" })).await.unwrap();
-    assert_eq!((&page["Count"], &page["LastEvaluatedKey"]["who"]["S"]), (&json!(5), &json!("t2")));
-    assert_eq!(scanned(&gateway, json!({ "TableName": "table" }), async |_| ()).await.len(), 12);
+    assert_eq!((&page["Count"], &page["LastEvaluatedKey"]["who"]["S"]), (&json!(9), &json!("t2")));
+    assert_eq!(scanned(&gateway, json!({ "TableName": "table" }), async |_| ()).await.len(), 24);
 }
 
 /// Claim: a tenant is read and written while it moves, and nothing of it is lost, or left.
@@ -276,4 +278,86 @@ async fn a_tenant_is_written_while_it_moves() {
     assert_eq!(all, expected.collect::<Vec<_>>());
     let described = ask(&gateway, "DescribeTable", json!({ "TableName": "table" })).await.unwrap();
     assert_eq!(described["Table"]["ItemCount"], all.len(), "nothing is left where it was");
+}
+
+/// What a request writes into a table.
+fn what(request: &Request) -> Option<&What> {
+    match request {
+        Request::Write(Any::Table(command)) => Some(&command.what),
+        _ => None,
+    }
+}
+
+/// Claim: of a batch only the part is done again that a shard has refused: somebody may have written behind the rest.
+#[tokio::test]
+async fn what_a_batch_has_done_is_not_done_again() {
+    let (gateway, door) = Sharded::new();
+    ask(&gateway, "CreateTable", wanted("table", &BY)).await.unwrap();
+    assign(&gateway, "acme", Some(2)).await.unwrap();
+    assign(&gateway, "other", Some(3)).await.unwrap();
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let (seen, mut refuses) = (written.clone(), 2);
+    *door.fails.lock().unwrap() = Box::new(move |shard, request| {
+        what(request).filter(|what| matches!(what, What::Execute(_)))?;
+        seen.lock().unwrap().push(shard.get());
+        let refused = shard == ShardId(3) && refuses > 0;
+        refuses -= u32::from(refused);
+        refused.then(|| Failure::Refused(Refused::Table(Refusal::Moved), Head::default()))
+    });
+    let put = |who: &str| json!({ "PutRequest": { "Item": item(who, 1, "text") } });
+    let batch = json!({ "RequestItems": { "table": [put("acme"), put("other")] } });
+    assert_eq!(ask(&gateway, "BatchWriteItem", batch).await.unwrap(), json!({ "UnprocessedItems": {} }));
+    assert_eq!(*written.lock().unwrap(), [2, 3, 3, 3]);
+    assert_eq!(scanned(&gateway, json!({ "TableName": "table" }), async |_| ()).await.len(), 2);
+}
+
+/// Claim: nobody is held back for a shard that does not answer: a tenant that was sealed for it is written, and moves once it is back.
+#[tokio::test]
+async fn a_shard_that_does_not_answer_seals_nobody() {
+    let (gateway, door) = Sharded::new();
+    ask(&gateway, "CreateTable", wanted("table", &BY)).await.unwrap();
+    assign(&gateway, "acme", Some(2)).await.unwrap();
+    put(&gateway, &item("acme", 1, "before")).await.unwrap();
+    assign(&gateway, "acme", Some(3)).await.unwrap();
+    let away = Arc::new(Mutex::new(None));
+    let seals = away.clone();
+    *door.fails.lock().unwrap() = Box::new(move |shard, request| {
+        let mut away = seals.lock().unwrap();
+        if matches!(what(request), Some(What::Step { step: Step::Seal, .. })) {
+            away.get_or_insert(true);
+        }
+        (shard == ShardId(3) && *away == Some(true)).then_some(Failure::TimedOut)
+    });
+    let mover = gateway.clone();
+    let moves = tokio::spawn(async move { round(&mover).await });
+    while away.lock().unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    put(&gateway, &item("acme", 2, "meanwhile")).await.unwrap();
+    *away.lock().unwrap() = Some(false);
+    moves.await.unwrap();
+    let listed = own(&gateway, "ListTenants", json!({ "TableName": "table" })).await.unwrap();
+    assert_eq!(listed["Tenants"], json!([{ "Tenant": { "S": "acme" }, "Shard": 3 }]));
+    let all = scanned(&gateway, json!({ "TableName": "table" }), async |_| ()).await;
+    assert_eq!(all, [item("acme", 1, "before"), item("acme", 2, "meanwhile")]);
+}
+
+/// Claim: a move goes on where some of its steps come to nothing.
+#[tokio::test]
+async fn a_move_goes_on_at_errors() {
+    let (gateway, door) = Sharded::new();
+    ask(&gateway, "CreateTable", wanted("table", &BY)).await.unwrap();
+    assign(&gateway, "acme", Some(2)).await.unwrap();
+    for at in 0..50 {
+        put(&gateway, &item("acme", at, "text")).await.unwrap();
+    }
+    assign(&gateway, "acme", Some(4)).await.unwrap();
+    let mut rng = Rng::new(5);
+    *door.fails.lock().unwrap() =
+        Box::new(move |shard, _| (shard != ShardId(1) && rng.chance(1, 5)).then_some(Failure::TimedOut));
+    round(&gateway).await;
+    *door.fails.lock().unwrap() = Box::new(|_, _| None);
+    let listed = own(&gateway, "ListTenants", json!({ "TableName": "table" })).await.unwrap();
+    assert_eq!(listed["Tenants"], json!([{ "Tenant": { "S": "acme" }, "Shard": 4 }]));
+    assert_eq!(scanned(&gateway, json!({ "TableName": "table" }), async |_| ()).await.len(), 50);
 }
