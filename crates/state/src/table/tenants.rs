@@ -70,6 +70,9 @@ pub enum Standing {
     Gone {
         /// Nothing of it is left.
         swept: bool,
+        /// Nothing of it is left up to this row. Whoever looked for the rest from its beginning went through all that was swept before, which a
+        /// store keeps for a while as deleted.
+        upto: Bytes,
     },
     /// It will be here.
     Coming {
@@ -145,7 +148,7 @@ pub fn next(moves: &Move, from: &TenantSeen, to: &TenantSeen) -> Next {
     let (leaves, comes) = (of(from), of(to));
     if moves.arrived {
         return match leaves {
-            Some(Standing::Gone { swept: true }) | None => Next::Swept,
+            Some(Standing::Gone { swept: true, .. }) | None => Next::Swept,
             Some(_) => Next::From(Step::Sweep(SWEPT)),
         };
     }
@@ -217,7 +220,12 @@ impl Stands {
         match &self.standing {
             Standing::Leaving => out.push(1),
             Standing::Sealed => out.push(2),
-            Standing::Gone { swept } => out.extend([3, u8::from(*swept)]),
+            Standing::Gone { swept, upto } if upto.is_empty() => out.extend([3, u8::from(*swept)]),
+            Standing::Gone { swept, upto } => {
+                out.extend([5, u8::from(*swept)]);
+                varint(&mut out, upto.len() as u64);
+                out.extend_from_slice(upto);
+            }
             Standing::Coming { last, upto, whole } => {
                 out.push(4);
                 varint(&mut out, last.get());
@@ -249,8 +257,9 @@ pub(super) fn read_stands(input: &mut Reader) -> quorate_wire::codec::Read<Stand
     let standing = match input.u8()? {
         1 => Standing::Leaving,
         2 => Standing::Sealed,
-        3 => Standing::Gone { swept: input.flag()? },
+        3 => Standing::Gone { swept: input.flag()?, upto: Bytes::new() },
         4 => Standing::Coming { last: Index(input.varint()?), upto: input.bytes()?, whole: input.flag()? },
+        5 => Standing::Gone { swept: input.flag()?, upto: input.bytes()? },
         _ => return Err(quorate_wire::codec::Malformed),
     };
     Ok(Stands { since, standing })
@@ -316,16 +325,17 @@ impl Tables {
             (Step::Seal, Some(Standing::Leaving | Standing::Sealed)) => Some(Standing::Sealed),
             (Step::Close, Some(Standing::Sealed)) if self.is_settled(state, &table, &tenant.key)? => {
                 self.put_moved(state, tenant.table, (since, moment.index));
-                Some(Standing::Gone { swept: false })
+                Some(Standing::Gone { swept: false, upto: Bytes::new() })
             }
             (Step::Close, Some(gone @ Standing::Gone { .. })) => Some(gone.clone()),
-            (Step::Sweep(items), Some(Standing::Gone { .. })) => {
-                let swept =
-                    self.sweep_tenant(state, moment, &table, (&tenant.key, (*items).min(SWEPT)), digest)?;
-                Some(Standing::Gone { swept })
+            (Step::Sweep(_), Some(gone @ Standing::Gone { swept: true, .. })) => Some(gone.clone()),
+            (Step::Sweep(items), Some(Standing::Gone { upto, .. })) => {
+                let what = (&tenant.key[..], &upto.clone()[..], (*items).min(SWEPT));
+                let (swept, upto) = self.sweep_tenant(state, moment, &table, what, digest)?;
+                Some(Standing::Gone { swept, upto })
             }
             (Step::Come, None) if fresh => match stands.as_ref().map(|stands| &stands.standing) {
-                None | Some(Standing::Gone { swept: true }) => {
+                None | Some(Standing::Gone { swept: true, .. }) => {
                     Some(Standing::Coming { last: moment.index, upto: Bytes::new(), whole: false })
                 }
                 Some(_) => None,
@@ -421,24 +431,29 @@ impl Tables {
         Ok(noted.next().transpose()?.is_none())
     }
 
-    /// Takes items of a tenant away that is gone; whether none is left.
+    /// Takes items of a tenant away that is gone, behind a row up to which none is; whether none is left, and up to where.
     fn sweep_tenant(
         &mut self,
         state: &mut dyn State,
         moment: Moment,
         table: &Arc<Table>,
-        (partition, items): (&[u8], u32),
+        (partition, upto, items): (&[u8], &[u8], u32),
         digest: &mut Digest,
-    ) -> StateResult<bool> {
-        let from = self.rows.item(table.definition.id, &beginning(table, partition));
-        let to = behind(from.clone());
-        let scan = state.scan((Bound::Included(&from), Bound::Excluded(&to))).take(items as usize);
+    ) -> StateResult<(bool, Bytes)> {
+        let id = table.definition.id;
+        let all = self.rows.item(id, &beginning(table, partition));
+        let (last, to) = (self.rows.item(id, upto), behind(all.clone()));
+        let from = if upto.is_empty() { Bound::Included(&all[..]) } else { Bound::Excluded(&last[..]) };
+        let scan = state.scan((from, Bound::Excluded(&to))).take(items as usize);
         let found: Vec<(Bytes, Bytes)> = scan.collect::<StateResult<_>>()?;
         let left = found.len() == items as usize;
-        for (_, stored) in found {
+        let mut upto = Bytes::copy_from_slice(upto);
+        for (row, stored) in found {
+            upto = self.rows.rest(&row)?.slice(4..);
             self.remove(state, moment, table, decode_stored(stored)?.item, digest)?;
         }
-        Ok(!left)
+        // Who is through has nothing more to remember.
+        Ok(if left { (false, upto) } else { (true, Bytes::new()) })
     }
 
     fn copy_in(

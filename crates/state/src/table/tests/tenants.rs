@@ -2,7 +2,7 @@
 //! drivers take the steps by what they saw last, and steps come late, and twice. Shards restart from checkpoints.
 
 use super::*;
-use crate::table::{Next, Part, TenantSeen, next};
+use crate::table::{Next, Part, Standing, TenantSeen, next};
 use quorate_protocol::commit::{Answer, Command as Commit, Outcome as Decision, Prepare, TxnId, Vote};
 use quorate_wire::table::{Assigned, BY_DIRECTORY, PARTITION_TAG, Step, Tenant};
 
@@ -365,6 +365,34 @@ fn a_tenant_that_moves_is_served_by_one_shard() {
         "index refused",
     ] {
         assert!(met.get(what).is_some_and(|n| *n > 20), "{what}: {met:?}");
+    }
+}
+
+/// Claim: a sweep goes on behind what was swept before, in steps, and a step of it that comes late does nothing.
+#[test]
+fn a_sweep_goes_on_where_it_was() {
+    let mut world = World::new(2);
+    for q in 0..5 {
+        let what = Doing::Put(key_item(&(TENANT.to_string(), q)));
+        let op =
+            Asked { table: "t".into(), key: (TENANT.to_string(), q), condition: Held::Always, what }.op();
+        let execute = Execute { atomic: false, token: None, ops: vec![op] };
+        world.shards[0].command(What::Execute(execute), EPOCH).unwrap();
+    }
+    world.word(Assigned::To(1)).unwrap();
+    let since = world.block().directory.moves().unwrap().at.get();
+    let step = |world: &mut World, step| {
+        world.shards[0].command(What::Step { tenant: tenant(), since, step }, EPOCH).unwrap();
+    };
+    for before in [Step::Leave, Step::Seal, Step::Close] {
+        step(&mut world, before);
+    }
+    for left in [3, 1, 0, 0] {
+        step(&mut world, Step::Sweep(2));
+        let seen = world.seen(0, Part::Rows(Bytes::new()));
+        let Standing::Gone { swept, upto } = seen.stands.unwrap().standing else { panic!() };
+        assert_eq!((seen.rows.len(), swept, upto.is_empty()), (left, left == 0, left == 0));
+        assert!(seen.rows.iter().all(|(at, ..)| at > &upto));
     }
 }
 
