@@ -461,7 +461,8 @@ impl Tables {
     /// Takes some tokens away whose time is over, oldest first. That nobody looks for them while none can be over changes nothing
     /// in what is done.
     fn sweep_tokens(&mut self, state: &mut dyn State, now: u64) -> StateResult<()> {
-        let (from, to) = (self.rows.kind(row::TOKEN_END), self.rows.kind(row::TOKEN_END + 1));
+        let from = self.rows.token_end(self.tokens_end_from, b"");
+        let to = self.rows.kind(row::TOKEN_END + 1);
         let scan = state.scan((Bound::Included(&from), Bound::Excluded(&to))).take(TOKENS_SWEPT + 1);
         let first: Vec<Bytes> = scan.map(|pair| self.rows.rest(&pair?.0)).collect::<StateResult<_>>()?;
         self.tokens_end_from = u64::MAX;

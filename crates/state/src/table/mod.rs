@@ -158,6 +158,9 @@ pub struct Tables {
     bytes: u64,
     /// What is to be swept away.
     garbage: Vec<Bytes>,
+    /// Where in the last of it the sweep goes on: of what, in which of its ranges, behind which row. Only here: who begins anew finds
+    /// nothing for a while.
+    swept: Option<(Bytes, usize, Bytes)>,
     /// No token in the store ends before this: nobody looks for those that are over sooner.
     tokens_end_from: u64,
     /// What transactions over several shards hold, and what is known of them.
@@ -171,6 +174,8 @@ pub struct Tables {
     memory: mutant::Memory,
     /// Change feeds that may have records to be swept away.
     trimming: Vec<StreamId>,
+    /// Behind which record the sweep of the last of them goes on; as above.
+    trimmed: Option<(StreamId, Bytes)>,
     /// In shard 1: the shards of the tables that have any of their own.
     placement: Arc<Placement>,
     /// In such a shard: of which place in shard 1's log its table's definition is.
@@ -217,6 +222,7 @@ impl Tables {
             sizes: BTreeMap::new(),
             bytes: 0,
             garbage: Vec::new(),
+            swept: None,
             tokens_end_from: 0,
             held: Held::default(),
             cut: Held::default(),
@@ -224,6 +230,7 @@ impl Tables {
             mutant: None,
             memory: mutant::Memory::default(),
             trimming: Vec::new(),
+            trimmed: None,
             placement: Arc::default(),
             adopted: Index(0),
             tenants: Standings::default(),

@@ -416,11 +416,22 @@ impl Tables {
     /// Sweeps up to `budget` records away that are let go. False if there are none.
     pub(super) fn trim_step(&mut self, state: &mut dyn State, budget: usize) -> StateResult<bool> {
         let Some(id) = self.trimming.last().copied() else { return Ok(false) };
-        let from = self.rows.record(id, Position::default());
+        let from = match &self.trimmed {
+            Some((of, row)) if *of == id => Bound::Excluded(row.clone()),
+            _ => Bound::Included(self.rows.record(id, Position::default()).into()),
+        };
         let to = self.rows.record(id, Position::behind(self.streams.horizon));
-        let scan = state.scan((Bound::Included(&from), Bound::Excluded(&to))).take(budget);
-        let found: Vec<(Bytes, usize)> =
-            scan.map(|pair| pair.map(|(key, value)| (key, value.len()))).collect::<StateResult<_>>()?;
+        let range = (from.as_ref().map(|from| &from[..]), Bound::Excluded(&to[..]));
+        let found: Vec<(Bytes, usize)> = match &from {
+            Bound::Excluded(row) if row[..] >= to[..] => Vec::new(),
+            _ => {
+                let scan = state.scan(range).take(budget);
+                scan.map(|pair| pair.map(|(key, value)| (key, value.len()))).collect::<StateResult<_>>()?
+            }
+        };
+        if let Some((row, _)) = found.last() {
+            self.trimmed = Some((id, row.clone()));
+        }
         for (key, size) in &found {
             state.delete(key);
             if let Some(stream) = self.streams.get(id) {

@@ -1,6 +1,7 @@
 //! Background deletion in bounded steps: what dropped tables, indexes and change feeds have left, and records of change
 //! feeds that are let go. It changes no answer and no digest, so
-//! each replica does it when it likes.
+//! each replica does it when it likes. A step goes on behind the one before: what was deleted stays in the store for a while, and to go
+//! through all of that at each step would take a time that is the square of what is swept.
 
 use super::Tables;
 use super::layout::{behind, damaged, row};
@@ -14,15 +15,21 @@ impl Tables {
     pub(crate) fn sweep_step(&mut self, state: &mut dyn State, budget: usize) -> StateResult<bool> {
         let Some(what) = self.garbage.last().cloned() else { return self.trim_step(state, budget) };
         let prefixes = self.left_by(&what)?;
+        let (first, mut behind_row) = match self.swept.take() {
+            Some((of, at, row)) if of == what => (at, Some(row)),
+            _ => (0, None),
+        };
         let mut found: Vec<Bytes> = Vec::new();
-        for prefix in prefixes {
+        for (at, prefix) in prefixes.into_iter().enumerate().skip(first) {
             let to = behind(prefix.clone());
-            let range = (Bound::Included(&prefix[..]), Bound::Excluded(&to[..]));
+            let from = behind_row.take().map_or(Bound::Included(Bytes::from(prefix)), Bound::Excluded);
+            let range = (from.as_ref().map(|from| &from[..]), Bound::Excluded(&to[..]));
             let scan = state.scan(range).take(budget - found.len());
             for pair in scan {
                 found.push(pair?.0);
             }
             if found.len() >= budget {
+                self.swept = found.last().map(|row| (what.clone(), at, row.clone()));
                 break;
             }
         }

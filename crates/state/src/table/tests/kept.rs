@@ -14,10 +14,14 @@ fn with_feeds(tables: &[&str]) -> Run {
 }
 
 fn put(run: &mut Run, q: i64, text: &str) {
+    put_into(run, "t", q, text);
+}
+
+fn put_into(run: &mut Run, table: &str, q: i64, text: &str) {
     let mut of = key_item(&("p".into(), q));
     of.0.insert("rest".into(), s(text));
-    let asked =
-        Asked { table: "t".into(), key: ("p".into(), q), condition: Held::Always, what: Doing::Put(of) };
+    let (key, condition, what) = (("p".into(), q), Held::Always, Doing::Put(of));
+    let asked = Asked { table: table.into(), key, condition, what };
     let execute = Execute { atomic: false, token: None, ops: vec![asked.op()] };
     run.command(What::Execute(execute), EPOCH).unwrap();
 }
@@ -75,6 +79,22 @@ fn what_is_let_go_is_swept_and_nothing_else() {
     assert!(recorded(&mut run, id).is_empty());
     run.now += KEPT;
     assert!(!is_due(&mut run), "there is nothing to let go of");
+}
+
+/// Claim: of several feeds each is swept, whichever was before.
+#[test]
+fn every_feed_is_swept() {
+    let mut run = with_feeds(&["t", "u"]);
+    for q in 0..5 {
+        ["u", "t"].into_iter().for_each(|table| put_into(&mut run, table, q, ""));
+    }
+    for _ in 0..2 {
+        run.command(What::Trim, EPOCH).unwrap();
+        run.now += KEPT;
+    }
+    let rows = run.replicas[0].kv().rows_of_tables();
+    while run.replicas[0].kv().compact_step(2).unwrap() {}
+    assert_eq!(run.replicas[0].kv().rows_of_tables(), rows - 10);
 }
 
 /// Claim: a restart knows of each feed where it began and ended, and that there is something in it; one that is empty and has ended is

@@ -138,6 +138,29 @@ fn a_table_that_goes_takes_nothing() {
     }
 }
 
+/// Claim: of tables that are dropped nothing is left behind the sweep, also where another is dropped while it goes on.
+#[test]
+fn what_is_dropped_is_swept_to_the_last_row() {
+    let left = |items: i64| {
+        let mut run = begin();
+        run.command(What::Create(Box::new(definition("u"))), EPOCH).unwrap();
+        for (q, table) in (0..items).flat_map(|q| [(q, "t"), (q, "u")]) {
+            let mut of = key_item(&("p".into(), q));
+            of.0.extend(item(&[("l", n(-q)), ("g", s("x"))]).0);
+            let put = op(Action::Put { item: of.encode().into() });
+            assert_eq!(done(&mut run, Op { table: table.into(), ..put }).outcome, Outcome::Done);
+        }
+        let step = |run: &mut Run| run.replicas[0].kv().compact_step(3).unwrap();
+        for table in ["t", "u"] {
+            run.command(What::Delete(table.into()), EPOCH).unwrap();
+            (0..5).for_each(|_| drop(step(&mut run)));
+        }
+        while step(&mut run) {}
+        run.replicas[0].kv().rows_of_tables()
+    };
+    assert_eq!(left(20), left(0));
+}
+
 /// Claim: the figures of an index are those of the rows in it.
 #[test]
 fn an_index_is_counted() {
