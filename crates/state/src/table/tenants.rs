@@ -327,8 +327,8 @@ impl Tables {
                 self.put_moved(state, tenant.table, (since, moment.index));
                 Some(Standing::Gone { swept: false, upto: Bytes::new() })
             }
-            (Step::Close, Some(gone @ Standing::Gone { .. })) => Some(gone.clone()),
-            (Step::Sweep(_), Some(gone @ Standing::Gone { swept: true, .. })) => Some(gone.clone()),
+            (Step::Close, Some(gone @ Standing::Gone { .. }))
+            | (Step::Sweep(_), Some(gone @ Standing::Gone { swept: true, .. })) => Some(gone.clone()),
             (Step::Sweep(items), Some(Standing::Gone { upto, .. })) => {
                 let what = (&tenant.key[..], &upto.clone()[..], (*items).min(SWEPT));
                 let (swept, upto) = self.sweep_tenant(state, moment, &table, what, digest)?;

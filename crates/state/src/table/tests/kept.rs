@@ -85,8 +85,8 @@ fn what_is_let_go_is_swept_and_nothing_else() {
 #[test]
 fn every_feed_is_swept() {
     let mut run = with_feeds(&["t", "u"]);
-    for q in 0..5 {
-        ["u", "t"].into_iter().for_each(|table| put_into(&mut run, table, q, ""));
+    for (q, table) in (0..5).flat_map(|q| [(q, "u"), (q, "t")]) {
+        put_into(&mut run, table, q, "");
     }
     for _ in 0..2 {
         run.command(What::Trim, EPOCH).unwrap();
