@@ -31,7 +31,8 @@
 //!
 //! The tree finds the memtables and tables of a view by its number, and keeps all that there were since the oldest number
 //! that may be asked for: also memtables flushed long ago. Views are therefore replaced as the state goes on. One that has
-//! to stay ([`View::lasting`]) holds on to its own memtables and tables, and the tree may forget its number.
+//! to stay ([`View::lasting`]) holds on to its own memtables and tables, and the tree may forget its number; so does one that has stayed
+//! long ([`views`]).
 //!
 //! What the tree gives up is dropped outside of its locks ([`graves`]), and flushes and merges step aside often ([`pace`]).
 //!
@@ -69,12 +70,11 @@ use quorate_storage::state::{
 };
 use scrub::Scrub;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use views::LsmView;
+use views::{Alive, LsmView};
 
 use bytes::Bytes;
 
@@ -187,8 +187,7 @@ impl StateStore for LsmStore {
 struct Shared {
     tree: AnyTree,
     seqno: SequenceNumberCounter,
-    /// Views that are alive, by the number they stand at.
-    views: Mutex<BTreeMap<u64, usize>>,
+    views: Mutex<Alive>,
     layout: Layout,
     options: Options,
     /// Compacting and linking a checkpoint take turns.
@@ -227,7 +226,7 @@ impl Shared {
     /// Below this nobody looks.
     fn watermark(&self) -> u64 {
         let now = self.seqno.get();
-        lock(&self.views).first_key_value().map_or(now, |(&at, _)| at.min(now))
+        lock(&self.views).lowest().map_or(now, |at| at.min(now))
     }
 
     fn get(&self, key: &[u8], at: u64) -> StateResult<Option<Bytes>> {
@@ -311,6 +310,7 @@ impl Shared {
     fn rotate(&self) {
         if let Some(memtable) = self.tree.rotate_memtable() {
             self.paced.waiting.memtables(lock(&self.graves).memtable(memtable));
+            lock(&self.views).rotated(&self.tree);
         }
     }
 

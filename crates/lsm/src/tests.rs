@@ -42,6 +42,32 @@ fn a_lasting_view_reads_its_moment_and_holds_no_memory() {
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
+/// Nothing replaces a view while one entry is applied, however much it writes.
+#[test]
+fn a_view_that_stays_reads_its_moment_and_holds_no_memory() {
+    let (dir, mut state) = open("stays");
+    fill(&mut state, 0);
+    let (view, twin) = (state.view(), state.view());
+    let begun = view.scan((Bound::Unbounded, Bound::Unbounded));
+    for round in 1..60 {
+        fill(&mut state, round);
+        assert!(in_memory(&state) < 24 * MEMTABLE, "round {round}: {} bytes", in_memory(&state));
+    }
+    assert_eq!(begun.filter(|pair| pair.as_ref().unwrap().1[..] == [0; 100]).count(), 2_000);
+    let all = |view: &Arc<dyn View>| -> Vec<_> {
+        view.scan((Bound::Unbounded, Bound::Unbounded)).map(Result::unwrap).collect()
+    };
+    let (first, lasting) = (all(&view), view.lasting());
+    assert!(first.len() == 2_000 && first.iter().all(|(_, value)| value[..] == [0; 100]));
+    assert_eq!((all(&lasting), all(&twin)), (first.clone(), first.clone()));
+    let back = view.scan_back((Bound::Unbounded, Bound::Unbounded)).map(Result::unwrap);
+    assert!(back.eq(first.into_iter().rev()));
+    assert_eq!(view.get(&7_u32.to_be_bytes()).unwrap().unwrap()[..], [0; 100]);
+    drop((view, lasting, twin));
+    assert_eq!(lock(&state.shared.views).lowest(), None);
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
 #[test]
 fn what_was_merged_goes_once_no_view_sees_it() {
     let (dir, mut state) = open("graves");

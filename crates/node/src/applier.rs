@@ -16,11 +16,11 @@
 
 use quorate_base::{Base, Entry, EntryId, EntryKind, Index, NodeId, ShardId};
 use quorate_protocol::commit::Command as Step;
-use quorate_state::kv::{Kv, KvView, LeaseChange};
+use quorate_state::kv::{Events, Kv, KvView, LeaseChange};
 use quorate_storage::journal::{Journal, JournalError};
 use quorate_storage::state::{CheckpointJob, StateResult};
 use quorate_wire::command;
-use quorate_wire::kv::{Command, Event, Op, Refused, Reply, Revision};
+use quorate_wire::kv::{Command, Op, Refused, Reply, Revision};
 use quorate_wire::members::{self, Asked};
 use quorate_wire::table::What;
 use std::collections::{BTreeMap, BTreeSet};
@@ -205,7 +205,7 @@ pub struct Applied {
     /// Outcomes of the commands that this node proposed.
     pub outcomes: Vec<Outcome>,
     /// What changed, for the watches.
-    pub events: Vec<Event>,
+    pub events: Events,
     /// What changed, for the lessor.
     pub leases: Vec<LeaseChange>,
     /// Changes of members that were asked for here and are in force.
@@ -527,7 +527,7 @@ impl Applier {
     fn apply(&mut self, shard: ShardId, entries: &[Entry], out: &mut Vec<Output>) -> StateResult<()> {
         let kv = &mut *self.current;
         let mut outcomes = Vec::new();
-        let mut events = Vec::new();
+        let mut events = Events::default();
         let (mut leases, mut changes) = (Vec::new(), Vec::new());
         // What a snapshot that was just taken in covers already comes once more.
         let from = kv.applied().index;
@@ -542,7 +542,7 @@ impl Applier {
             }
             let asked = members::answered(entry.kind, &entry.data);
             changes.extend(asked.filter(|asked| asked.origin == self.node));
-            events.extend(applied.events);
+            events.append(applied.events);
             leases.extend(applied.leases);
         }
         if kv.applied().index > from {

@@ -455,3 +455,11 @@ pub struct Event {
     /// The pair before it, if there was one.
     pub prev: Option<KeyValue>,
 }
+
+impl Event {
+    /// Bytes that it takes in memory, about.
+    pub fn size(&self) -> usize {
+        let prev = self.prev.as_ref().map_or(0, |kv| kv.key.len() + kv.value.len());
+        self.kv.key.len() + self.kv.value.len() + prev + 100
+    }
+}

@@ -1,5 +1,5 @@
 //! A large space in little memory: nodes whose memory has a bound, page cache included, take a space many times as large,
-//! serve puts, gets and a list of all of it, and start as soon as they did when it was small.
+//! serve puts, gets and a list of all of it, start as soon as they did when it was small, and delete it all by one request.
 
 use crate::client::{client, said};
 use crate::pace::{anonymous_mib, busy, words};
@@ -82,6 +82,7 @@ pub async fn run(target: Target, data: &Path, shape: Shape) -> Result<(), String
     scene.requests("gets", keys, false).await?;
     scene.list(keys).await?;
     scene.told()?;
+    scene.delete(keys).await?;
     if after > before * 2 + SAME {
         return Err(format!("a start takes {after:?} with much in the space, and {before:?} with little"));
     }
@@ -239,20 +240,58 @@ impl Scene {
         }
         self.healthy()?;
         let took = began.elapsed();
-        let range = pb::RangeRequest {
-            key: FIRST.into(),
-            range_end: "space0".into(),
-            count_only: true,
-            ..Default::default()
-        };
         let began = Instant::now();
-        let count = client.range(range).await.map_err(|e| format!("count: {e}"))?.into_inner().count as u64;
+        let count = self.count().await.ok_or("nobody counts")?;
         println!("space: a list of {found} keys by {PAGE} in {took:?}; their count in {:?}", began.elapsed());
         if (found, count) == (keys, keys) {
             Ok(())
         } else {
             Err(format!("{keys} keys were written, {found} are listed, {count} are counted"))
         }
+    }
+
+    /// Deletes all keys by one request; ends all nodes behind that, who then may have it to do once more.
+    async fn delete(&mut self, keys: u64) -> Result<(), String> {
+        let urls = self.cluster.urls();
+        let mut client = client(urls.last().ok_or("no node")?)?;
+        let began = Instant::now();
+        let all =
+            pb::DeleteRangeRequest { key: FIRST.into(), range_end: "space0".into(), ..Default::default() };
+        let answer = tokio::task::spawn_local(async move { client.delete_range(all).await });
+        let mut slept = Duration::ZERO;
+        while self.count().await.is_none_or(|left| left > 0) {
+            self.healthy()?;
+            sleep(Duration::from_millis(500)).await;
+            slept += Duration::from_millis(500);
+            if slept > PATIENCE {
+                return Err("not all is deleted after minutes".into());
+            }
+        }
+        let took = began.elapsed();
+        match answer.await.map_err(|e| e.to_string())? {
+            Ok(reply) if reply.get_ref().deleted as u64 == keys => {}
+            Ok(reply) => return Err(format!("{} of {keys} keys were deleted", reply.get_ref().deleted)),
+            // It takes longer than a request may: what it did is seen by the count.
+            Err(status) if status.code() == tonic::Code::Unavailable => {}
+            Err(status) => return Err(format!("delete: {status}")),
+        }
+        self.told()?;
+        let start = self.starts().await?;
+        let left = self.count().await;
+        println!("space: {keys} keys deleted by one request in {took:?}; a start behind that {start:?}");
+        if left == Some(0) { Ok(()) } else { Err(format!("{left:?} keys are left behind a start")) }
+    }
+
+    /// How many keys there are, if a node answers.
+    async fn count(&self) -> Option<u64> {
+        let range = pb::RangeRequest {
+            key: FIRST.into(),
+            range_end: "space0".into(),
+            count_only: true,
+            ..Default::default()
+        };
+        let mut client = client(self.cluster.urls().first()?).ok()?;
+        Some(client.range(range).await.ok()?.into_inner().count as u64)
     }
 
     /// Says what the nodes held.

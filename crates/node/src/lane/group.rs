@@ -21,7 +21,7 @@ use quorate_protocol::Core;
 use quorate_protocol::raft::{
     Input, Membership, Message, Outbox, Phase, ProposalId, Raft, ReadId, Refusal, RoleChange,
 };
-use quorate_state::kv::{KvView, LeaseChange};
+use quorate_state::kv::{Events, KvView, LeaseChange};
 use quorate_wire::command;
 use quorate_wire::kv::{Command, Grant, LeaseId};
 use quorate_wire::peer::{Declined, Frame, LeaseAsk};
@@ -248,7 +248,7 @@ impl Group {
     /// The view gives way to one of the same content: one that stays keeps in memory what is written meanwhile.
     pub(super) fn renew(&mut self, view: Arc<KvView>) {
         self.show(view);
-        self.publish(Vec::new());
+        self.publish(Events::default());
     }
 
     fn show(&mut self, view: Arc<KvView>) {
@@ -271,7 +271,7 @@ impl Group {
         self.glance.applied
     }
 
-    fn publish(&self, events: Vec<quorate_wire::kv::Event>) {
+    fn publish(&self, events: Events) {
         if let Some(watched) = &self.hub {
             hub(watched).publish(self.view.clone(), events);
         }

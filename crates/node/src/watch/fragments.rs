@@ -1,6 +1,5 @@
 //! Messages that are too large for a client that said so: in parts, all but the last of which say that more follow.
 
-use super::size;
 use crate::api::WatchMessage;
 use std::collections::VecDeque;
 
@@ -13,7 +12,7 @@ pub(super) fn split(message: WatchMessage) -> VecDeque<WatchMessage> {
     let mut part = empty.clone();
     let mut bytes = 0;
     for event in message.events {
-        let more = size(&event);
+        let more = event.size();
         if bytes + more > FRAGMENT_BYTES && !part.events.is_empty() {
             parts.push_back(std::mem::replace(&mut part, empty.clone()));
             bytes = 0;

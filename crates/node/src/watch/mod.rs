@@ -34,7 +34,7 @@ use bytes::Bytes;
 use fragments::{FRAGMENT_BYTES, split};
 use quorate_base::Instant;
 use quorate_base::time::Duration;
-use quorate_state::kv::{KvView, ReadError};
+use quorate_state::kv::{Events, KvView, ReadError};
 use quorate_storage::state::{StateError, StateResult};
 use quorate_wire::kv::{Event, KeyRange, Revision};
 use ranges::Ranges;
@@ -222,25 +222,31 @@ impl Hub {
     // ---- in ----
 
     /// New events, in order, and the state that holds them.
-    pub fn publish(&mut self, view: Arc<dyn History>, events: Vec<Event>) {
+    pub fn publish(&mut self, view: Arc<dyn History>, events: impl Into<Events>) {
+        let events = match events.into() {
+            Events::Listed { list, .. } => list,
+            Events::Between { first, last } => {
+                return self.go_on_from(view, |range| reaches(range, &first, &last));
+            }
+        };
         self.view = view;
         let mut wake = BTreeSet::new();
         for event in &events {
             self.mark_ready(event, &mut wake);
         }
         for event in events {
-            self.ring_bytes += size(&event);
+            self.ring_bytes += event.size();
             self.ring.push_back(event);
         }
         while self.ring_bytes > self.options.ring_bytes {
             let Some(event) = self.ring.pop_front() else { break };
-            self.ring_bytes -= size(&event);
+            self.ring_bytes -= event.size();
             self.ring_from = event.kv.mod_revision + 1;
         }
         // A revision is in the ring whole or not at all.
         while self.ring.front().is_some_and(|e| e.kv.mod_revision < self.ring_from) {
             if let Some(event) = self.ring.pop_front() {
-                self.ring_bytes -= size(&event);
+                self.ring_bytes -= event.size();
             }
         }
         self.wake(&wake);
@@ -248,6 +254,11 @@ impl Hub {
 
     /// The state was replaced by a newer one: what lies between is read from its history.
     pub fn reset(&mut self, view: Arc<dyn History>) {
+        self.go_on_from(view, |_| true);
+    }
+
+    /// What changed up to a newer state is in its history alone: watches of keys that it `concerns` read it there.
+    fn go_on_from(&mut self, view: Arc<dyn History>, concerns: impl Fn(&KeyRange) -> bool) {
         let told = self.view.revision();
         self.view = view;
         self.ring.clear();
@@ -256,7 +267,8 @@ impl Hub {
         let mut wake = BTreeSet::new();
         for (&number, stream) in &mut self.streams {
             for (&id, watch) in &mut stream.watches {
-                if is_pending(&stream.ready, &stream.behind, stream.catching.as_ref(), id) {
+                let pending = is_pending(&stream.ready, &stream.behind, stream.catching.as_ref(), id);
+                if pending || !concerns(&watch.range) {
                     continue;
                 }
                 watch.next = watch.next.max(told + 1);
@@ -553,7 +565,7 @@ impl Hub {
         let mut bytes = 0;
         let mut take = |event: &Event| {
             if watch.wants(event) {
-                bytes += size(event);
+                bytes += event.size();
                 events.push(watch.trim(event, compacted));
             }
         };
@@ -586,7 +598,7 @@ impl Hub {
                     if seen > stream.stride && event.kv.mod_revision > upto {
                         break;
                     }
-                    seen += size(event);
+                    seen += event.size();
                     upto = event.kv.mod_revision;
                     take(event);
                 }
@@ -658,9 +670,13 @@ fn contains(range: &KeyRange, key: &Bytes) -> bool {
     }
 }
 
-fn size(event: &Event) -> usize {
-    let prev = event.prev.as_ref().map_or(0, |kv| kv.key.len() + kv.value.len());
-    event.kv.key.len() + event.kv.value.len() + prev + 100
+/// Whether a range has keys from `first` to `last`.
+fn reaches(range: &KeyRange, first: &Bytes, last: &Bytes) -> bool {
+    match &range.end[..] {
+        [] => (first..=last).contains(&&range.key),
+        [0] => range.key <= *last,
+        end => range.key <= *last && first[..] < *end,
+    }
 }
 
 /// What a watch takes, about: it stands in its stream and in the index by key or range.

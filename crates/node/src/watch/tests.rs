@@ -27,7 +27,7 @@ impl History for Past {
             if taken > bytes && out.last().is_some_and(|e| e.kv.mod_revision != event.kv.mod_revision) {
                 break;
             }
-            taken += size(event);
+            taken += event.size();
             out.push(event.clone());
         }
         Ok(out)
@@ -331,7 +331,7 @@ fn a_stream_that_is_behind_begins_with_a_small_message() {
         for (round, new) in [2..=500, 501..=501].into_iter().enumerate() {
             let revision = *new.end();
             let past = Past { revision, events: (2..=revision).map(large).collect(), compacted: 0 };
-            lock(&hub).publish(Arc::new(past), new.map(large).collect());
+            lock(&hub).publish(Arc::new(past), new.map(large).collect::<Vec<_>>());
             let said = all(&hub, &mut s);
             let sizes: Vec<usize> = said.iter().map(|m| m.events.len()).collect();
             match round {
@@ -682,4 +682,33 @@ fn history_that_cannot_be_read_cancels_the_watch() {
     assert!(said[1].reason.contains("a block"), "{}", said[1].reason);
     assert!(lock(&hub).take_damage().is_some() && lock(&hub).take_damage().is_none());
     assert_eq!(lock(&hub).counts().watches, 0);
+}
+
+/// What changed at once and was too much to be listed is read by those who watch a key in between, and by nobody else.
+#[test]
+fn what_was_too_much_to_be_listed_is_read_from_the_history() {
+    let hub = hub(1 << 20, &Past { revision: 5, ..Past::default() });
+    let mut streams: Vec<_> = [("b", ""), ("a", "c"), ("d", "\0"), ("a", ""), ("a", "b"), ("e", "\0")]
+        .map(|(key, end)| {
+            let mut stream = Hub::open_stream(&hub, Box::new(|| {}));
+            stream.request(create(range(key, end), 0));
+            assert!(stream.poll().is_some_and(|m| m.created));
+            stream
+        })
+        .into();
+    let events: Vec<Event> = ["b", "c", "d"].iter().map(|key| event(key, 6, true)).collect();
+    let between = Events::Between { first: "b".into(), last: "d".into() };
+    lock(&hub).publish(Arc::new(Past { revision: 6, events, compacted: 0 }), between);
+    let looking = |hub: &Arc<Mutex<Hub>>| -> Vec<bool> {
+        lock(hub).streams.values().map(|stream| !stream.ready.is_empty()).collect()
+    };
+    assert_eq!(looking(&hub), vec![true, true, true, false, false, false]);
+    let told: Vec<usize> = streams.iter_mut().map(|stream| told(&all(&hub, stream)).len()).collect();
+    assert_eq!(told, vec![1, 1, 1, 0, 0, 0]);
+    lock(&hub).publish(
+        Arc::new(Past { revision: 7, events: Vec::new(), compacted: 0 }),
+        vec![event("b", 7, false)],
+    );
+    let revisions = streams.iter_mut().map(|stream| self::told(&all(&hub, stream)));
+    assert_eq!(revisions.collect::<Vec<_>>(), [vec![7], vec![7], vec![], vec![], vec![], vec![]]);
 }

@@ -4,20 +4,25 @@
 //! Its branches are chosen on the state before it; its operations see the writes of those before them.
 
 use super::Kv;
+use super::counts::latest_range;
+use super::events::Events;
 use super::layout::{Change, KEY_MAX, PREFIX, Path, Record, Rev, damaged, encode_mark, table};
 use super::lease::{LeaseChange, LeaseInfo, keys_of};
 use super::read::{Chosen, ChosenOp, ReadError, Snapshot, Span};
 use super::source::Written;
 use super::sweep::{change_bytes, mark_bytes, replaced_bytes};
-use super::{counts::latest_range, read::End};
 use crate::digest::Digest;
 use bytes::Bytes;
 use quorate_base::{Entry, EntryId, EntryKind, Index, NodeId};
 use quorate_storage::state::{StateError, StateResult};
 use quorate_wire::command::{self, Decoded};
 use quorate_wire::kv::{
-    Command, DeleteRange, Event, Grant, KeyRange, KeyValue, LeaseId, Op, Put, Refused, Reply, Revision, Txn,
+    Command, DeleteRange, Event, Grant, KeyValue, LeaseId, Op, Put, Refused, Reply, Revision, Txn,
 };
+
+/// So many keys are read before they are deleted, and about so many bytes of their records. Few in the crate's own tests.
+const PIECE_KEYS: usize = if cfg!(test) { 3 } else { 1024 };
+const PIECE_BYTES: usize = if cfg!(test) { 64 } else { 1 << 20 };
 
 /// What came of one entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,7 +38,7 @@ pub struct Applied {
     /// The space's revision behind it.
     pub revision: Revision,
     /// What changed, in the order of the changes.
-    pub events: Vec<Event>,
+    pub events: Events,
     /// What changed about leases.
     pub leases: Vec<LeaseChange>,
 }
@@ -44,7 +49,7 @@ pub(super) struct Effect {
     main: Revision,
     /// How many changes it has so far.
     sub: u32,
-    events: Vec<Event>,
+    events: Events,
     leases: Vec<LeaseChange>,
     pub(super) digest: Digest,
 }
@@ -71,7 +76,7 @@ impl Kv {
         let mut effect = Effect {
             main: self.meta.revision + 1,
             sub: 0,
-            events: Vec::new(),
+            events: Events::default(),
             leases: Vec::new(),
             digest: Digest::new(self.meta.digest),
         };
@@ -299,33 +304,42 @@ impl Kv {
         }
     }
 
+    /// Deletes what is in a range, a piece at a time: all of it, with its values, may be more than memory holds.
     fn delete(&mut self, delete: &DeleteRange, effect: &mut Effect) -> StateResult<Reply> {
         self.tally.deletes += 1;
-        let found = self.found(&delete.range)?;
-        let mut prev = Vec::new();
-        for (key, stored) in &found {
-            let pair = self.delete_key(key, stored, effect)?;
-            if delete.prev_kv {
-                prev.push(pair);
+        let (mut deleted, mut prev) = (0, Vec::new());
+        let mut rest = Some(Span::of(&delete.range));
+        while let Some(span) = rest {
+            let piece = self.piece(&span)?;
+            rest = piece.last().and_then(|(last, _)| span.behind(last));
+            for (key, stored) in &piece {
+                let pair = self.delete_key(key, stored, effect)?;
+                if delete.prev_kv {
+                    prev.push(pair);
+                }
+            }
+            deleted += piece.len() as i64;
+        }
+        Ok(Reply::Delete { deleted, prev })
+    }
+
+    /// The first keys of a span with their records, as stored; none only if it has none.
+    fn piece(&mut self, span: &Span) -> StateResult<Vec<(Bytes, Bytes)>> {
+        match span {
+            Span::One(key) if key.len() > KEY_MAX => Ok(Vec::new()),
+            Span::One(key) => Ok(self.stored(key)?.map(|stored| (key.clone(), stored)).into_iter().collect()),
+            Span::From(from, end) if !end.is_above(from) => Ok(Vec::new()),
+            Span::From(from, end) => {
+                let (mut a, mut b, mut bytes) = (Vec::new(), Vec::new(), 0);
+                let scan = self.state.scan(latest_range(self.keys, from, end, &mut a, &mut b));
+                let within = scan.take(PIECE_KEYS).take_while(|pair| {
+                    let begun = bytes < PIECE_BYTES;
+                    bytes += pair.as_ref().map_or(0, |(_, stored)| stored.len());
+                    begun
+                });
+                within.map(|pair| pair.map(|(key, stored)| (key.slice(PREFIX + 1..), stored))).collect()
             }
         }
-        Ok(Reply::Delete { deleted: found.len() as i64, prev })
-    }
-
-    /// The keys of a range with their records, as stored.
-    fn found(&mut self, range: &KeyRange) -> StateResult<Vec<(Bytes, Bytes)>> {
-        match Span::of(range) {
-            Span::One(key) if key.len() > KEY_MAX => Ok(Vec::new()),
-            Span::One(key) => Ok(self.stored(&key)?.map(|stored| (key, stored)).into_iter().collect()),
-            Span::From(from, end) if !end.is_above(&from) => Ok(Vec::new()),
-            Span::From(from, end) => self.latest(&from, &end),
-        }
-    }
-
-    fn latest(&self, from: &[u8], end: &End) -> StateResult<Vec<(Bytes, Bytes)>> {
-        let (mut a, mut b) = (Vec::new(), Vec::new());
-        let scan = self.state.scan(latest_range(self.keys, from, end, &mut a, &mut b));
-        scan.map(|pair| pair.map(|(key, stored)| (key.slice(PREFIX + 1..), stored))).collect()
     }
 
     fn delete_key(&mut self, key: &Bytes, stored: &Bytes, effect: &mut Effect) -> StateResult<KeyValue> {
@@ -453,11 +467,18 @@ impl Kv {
         if self.leases.remove(&id).is_none() {
             return Ok(());
         }
-        for key in keys_of(&Written(&*self.state), self.keys, id)? {
-            let stored =
-                self.stored(&key)?.ok_or_else(|| damaged("a lease's key that is not there, which"))?;
-            self.tally.deletes += 1;
-            self.delete_key(&key, &stored, effect)?;
+        loop {
+            // Those before are gone from there.
+            let keys = keys_of(&Written(&*self.state), self.keys, id, PIECE_KEYS)?;
+            for key in &keys {
+                let stored =
+                    self.stored(key)?.ok_or_else(|| damaged("a lease's key that is not there, which"))?;
+                self.tally.deletes += 1;
+                self.delete_key(key, &stored, effect)?;
+            }
+            if keys.len() < PIECE_KEYS {
+                break;
+            }
         }
         self.tally.revoked += 1;
         self.close(effect);

@@ -87,8 +87,8 @@ pub(super) fn load(source: &dyn Source, keys: Keys) -> StateResult<Leases> {
     Ok(leases)
 }
 
-/// The keys attached to a lease, sorted.
-pub(super) fn keys_of(source: &dyn Source, keys: Keys, id: LeaseId) -> StateResult<Vec<Bytes>> {
+/// The first keys attached to a lease, sorted.
+pub(super) fn keys_of(source: &dyn Source, keys: Keys, id: LeaseId, limit: usize) -> StateResult<Vec<Bytes>> {
     let (mut from, mut to) = (Vec::new(), Vec::new());
     keys.lease_key(&mut from, id, b"");
     if let Some(next) = id.checked_add(1) {
@@ -97,5 +97,5 @@ pub(super) fn keys_of(source: &dyn Source, keys: Keys, id: LeaseId) -> StateResu
         keys.start(&mut to, table::LEASE_KEY + 1);
     }
     let scan = source.scan((Bound::Included(&from), Bound::Excluded(&to)));
-    scan.map(|pair| pair.map(|(key, _)| key.slice(PREFIX + 9..))).collect()
+    scan.take(limit).map(|pair| pair.map(|(key, _)| key.slice(PREFIX + 9..))).collect()
 }

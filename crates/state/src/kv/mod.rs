@@ -74,6 +74,7 @@ mod alarm;
 mod apply;
 mod census;
 mod counts;
+mod events;
 mod fence;
 mod foreign;
 mod hash;
@@ -94,6 +95,7 @@ mod view;
 
 pub use apply::Applied;
 pub use census::Census;
+pub use events::Events;
 pub use foreign::{Adopting, Beside, Foreign, ForeignPart, ForeignVersion};
 pub use layout::KEY_MAX;
 pub use lease::{LeaseChange, LeaseInfo};

@@ -90,6 +90,14 @@ impl Span {
         Self::From(bound(&range.key), end)
     }
 
+    /// What of it lies behind a key.
+    pub(super) fn behind(self, key: &[u8]) -> Option<Self> {
+        match self {
+            Self::One(_) => None,
+            Self::From(_, end) => Some(Self::From([key, &[0]].concat().into(), end)),
+        }
+    }
+
     fn contains(&self, key: &[u8]) -> bool {
         match self {
             Self::One(one) => one == key,

@@ -156,7 +156,7 @@ impl KvView {
     ) -> StateResult<Option<Vec<Bytes>>> {
         let source = Viewed(&*self.view);
         let limited = Limited::new(&source, go_on);
-        let keys = super::lease::keys_of(&limited, self.keys, id);
+        let keys = super::lease::keys_of(&limited, self.keys, id, usize::MAX);
         if limited.ended() { Ok(None) } else { keys.map(Some) }
     }
 

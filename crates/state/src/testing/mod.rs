@@ -10,7 +10,7 @@ mod workload;
 pub use model::{Model, Outcome};
 pub use workload::Workload;
 
-use crate::kv::{Kv, KvView, LeaseInfo, ReadError};
+use crate::kv::{Events, Kv, KvView, LeaseInfo, ReadError};
 use bytes::Bytes;
 use quorate_base::{Base, Entry, EntryId, EntryKind, Index, NodeId, ShardId, Term};
 use quorate_storage::state::{CheckpointJob, StateStore};
@@ -207,18 +207,19 @@ impl Run<'_> {
             let kv = self.replicas[at].kv.as_mut().expect("the replica runs");
             let next = kv.applied().index.get() as usize;
             let Some(entry) = self.log.get(next) else { return };
+            let before = kv.revision();
             let applied = kv.apply(entry).expect("the store works");
             let moment = &mut self.moments[next + 1];
             assert_eq!((applied.id, kv.applied()), (entry.id, entry.id));
             assert_eq!(applied.revision, moment.revision, "revision behind {entry:?}");
+            let events = told(kv, applied.events, before + 1);
             match &moment.outcome {
                 Some(expected) => {
-                    let got =
-                        Outcome { reply: applied.outcome, events: applied.events, leases: applied.leases };
+                    let got = Outcome { reply: applied.outcome, events, leases: applied.leases };
                     assert_eq!((applied.origin, applied.request), (NodeId(7), entry.id.index.get() * 3));
                     assert_eq!(got, *expected, "what came of {:?}", command::decode(&entry.data));
                 }
-                None => assert!(applied.events.is_empty() && applied.leases.is_empty()),
+                None => assert!(events.is_empty() && applied.leases.is_empty()),
             }
             let digest = *moment.digest.get_or_insert(kv.digest());
             assert_eq!(kv.digest(), digest, "digests at {:?}", entry.id);
@@ -373,5 +374,18 @@ impl Run<'_> {
         self.done.broken_imports += 1;
         let view = self.kv(at).view();
         self.read(&view);
+    }
+}
+
+/// What a watch of everything is told of one entry.
+fn told(kv: &Kv, events: Events, from: Revision) -> Vec<Event> {
+    match events {
+        Events::Listed { list, .. } => list,
+        Events::Between { first, last } => {
+            let read = kv.view().history(from, usize::MAX).expect("the store works");
+            let keys = || read.iter().map(|event| &event.kv.key);
+            assert_eq!((keys().min(), keys().max()), (Some(&first), Some(&last)));
+            read
+        }
     }
 }
