@@ -52,7 +52,7 @@ pub use authority::Keys;
 use failure::{Answered, Retry, of_node};
 use quorate_base::ShardId;
 use quorate_node::api::tables::{Read, ReadReply};
-use quorate_node::api::{Answer, Body, Door, Failure, Fresh, Request};
+use quorate_node::api::{Answer, Body, Door, Failure, Fresh, Request, Wait};
 use quorate_wire::kv::{Command, Reply};
 use quorate_wire::table;
 use route::{META_PLACE, Place};
@@ -118,7 +118,7 @@ impl Gateway {
         let request = evidence::ask(request);
         let (give, take) = oneshot::channel();
         // Whoever asked may be gone by then.
-        self.door.call_of(shard, request, None, Box::new(move |result| drop(give.send(result))));
+        self.door.call_of(shard, request, Wait::default(), Box::new(move |result| drop(give.send(result))));
         // A node that drops a request drops it with everything else.
         let answer = take.await.unwrap_or(Err(Failure::Stopping));
         evidence::answered(shard);

@@ -15,7 +15,7 @@ use quorate_base::{Entry, EntryId, EntryKind, Index, NodeId, ShardId, Term};
 use quorate_faulty::FaultyDisk;
 use quorate_node::api::tables::Read;
 use quorate_node::api::{
-    Answer, Body, Done, Door, Failure, Fresh, Head, Member, Opened, Patience, Request, WatchStream,
+    Answer, Body, Done, Door, Failure, Fresh, Head, Member, Opened, Patience, Request, Wait, WatchStream,
 };
 use quorate_node::evidence::{Evidence, Mode, Part};
 use quorate_state::kv::{Kv, ReadError};
@@ -84,7 +84,7 @@ impl Alone {
 }
 
 impl Door for Alone {
-    fn call(&self, request: Request, _: Option<Duration>, done: Done) {
+    fn call(&self, request: Request, _: Wait, done: Done) {
         let request = match request {
             Request::Explained(request, slot) => {
                 slot.put(evidence(&request));

@@ -3,7 +3,7 @@
 use crate::calls::Heard;
 use crate::ending::Ending;
 use crate::{Gateway, answered, convert, refused_message, unexpected, wants_leader};
-use quorate_node::api::{Answer, Body, Failure, Request};
+use quorate_node::api::{Answer, Body, Request};
 use quorate_node::evidence::Mode;
 use quorate_proto::etcdserverpb as pb;
 use quorate_wire::kv::{Command, Reply};
@@ -12,7 +12,6 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::oneshot;
 use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
@@ -118,7 +117,7 @@ struct KeepAlives {
     /// What the client asks, until it has closed its side.
     requests: Option<Streaming<pb::LeaseKeepAliveRequest>>,
     heard: Option<Heard>,
-    waiting: VecDeque<oneshot::Receiver<Result<Answer, Failure>>>,
+    waiting: VecDeque<crate::Asked>,
     ending: Ending,
 }
 

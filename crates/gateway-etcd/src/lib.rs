@@ -58,12 +58,14 @@ pub use limits::Limits;
 use listening::Listener;
 pub use logged::{Logged, logged};
 pub use origins::Origins;
-use quorate_node::api::{Answer, Body, Door, Failure, Request};
+use quorate_node::api::{Answer, Body, Door, Failure, Request, Wait};
 use quorate_proto::{etcdserverpb as pb, quoratepb, v3electionpb, v3lockpb};
 pub use slow::Slow;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -161,6 +163,20 @@ pub(crate) struct Gateway {
     pub(crate) mutant: Option<Mutant>,
 }
 
+/// An answer that is waited for. The node knows by it whether it still is.
+pub(crate) struct Asked {
+    answer: oneshot::Receiver<Result<Answer, Failure>>,
+    _here: Arc<()>,
+}
+
+impl Future for Asked {
+    type Output = Result<Result<Answer, Failure>, oneshot::error::RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.answer).poll(cx)
+    }
+}
+
 /// Serves clients on `listeners` until `shutdown` completes.
 pub async fn serve(
     listeners: Vec<TcpListener>,
@@ -249,16 +265,14 @@ impl Gateway {
     }
 
     /// Asks the node; the answer comes later.
-    pub(crate) fn call(
-        &self,
-        request: Request,
-        timeout: Option<Duration>,
-    ) -> oneshot::Receiver<Result<Answer, Failure>> {
+    pub(crate) fn call(&self, request: Request, timeout: Option<Duration>) -> Asked {
         let request = evidence::ask(request);
-        let (give, take) = oneshot::channel();
+        let (give, answer) = oneshot::channel();
+        let here = Arc::new(());
+        let wait = Wait { timeout, asker: Some(Arc::downgrade(&here)) };
         // Whoever asked may be gone by then.
-        self.door.call(request, timeout, Box::new(move |result| drop(give.send(result))));
-        take
+        self.door.call(request, wait, Box::new(move |result| drop(give.send(result))));
+        Asked { answer, _here: here }
     }
 
     /// Clients that say so would rather have an error than an answer without a leader.
@@ -385,7 +399,7 @@ mod tests {
             self.learner
         }
 
-        fn call(&self, request: Request, _: Option<Span>, done: Done) {
+        fn call(&self, request: Request, _: Wait, done: Done) {
             let head = Head { revision: 9, ..Head::default() };
             let none = || Reply::Alarms(Vec::new());
             if self.silent {

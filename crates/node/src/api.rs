@@ -13,7 +13,7 @@ use quorate_wire::kv::{
 };
 use quorate_wire::members;
 use quorate_wire::table::{Op, Token};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 pub use quorate_state::table as tables;
 
@@ -378,6 +378,22 @@ pub trait Pieces: Send {
     fn read(self: Box<Self>, take: &mut TakePiece<'_>) -> Result<(), Failure>;
 }
 
+/// How long an answer is waited for. The node has a longest wait of its own for what other nodes have a word in ([`Patience::request`]);
+/// a long read goes on beyond it while it is known that somebody waits.
+#[derive(Clone, Debug, Default)]
+pub struct Wait {
+    /// The client's own bound.
+    pub timeout: Option<Duration>,
+    /// Dropped by whoever asks once nobody waits any more.
+    pub asker: Option<Weak<()>>,
+}
+
+impl From<Option<Duration>> for Wait {
+    fn from(timeout: Option<Duration>) -> Self {
+        Self { timeout, asker: None }
+    }
+}
+
 /// Called once, as [`Done`], with a snapshot that was opened.
 pub type Opened = Box<dyn FnOnce(Result<Box<dyn Pieces>, Failure>) + Send>;
 
@@ -386,11 +402,11 @@ pub type Done = Box<dyn FnOnce(Result<Answer, Failure>) + Send>;
 
 /// The door's view of its node.
 pub trait Door: Send + Sync {
-    /// Starts a request. `timeout` is the client's own; without one the node's longest wait applies.
-    fn call(&self, request: Request, timeout: Option<Duration>, done: Done);
+    /// Starts a request.
+    fn call(&self, request: Request, wait: Wait, done: Done);
     /// The same of another shard than the key-value space's. Where it is not here, nothing was done.
-    fn call_of(&self, shard: ShardId, request: Request, timeout: Option<Duration>, done: Done) {
-        if shard == ShardId(1) { self.call(request, timeout, done) } else { done(Err(Failure::NoLeader)) }
+    fn call_of(&self, shard: ShardId, request: Request, wait: Wait, done: Done) {
+        if shard == ShardId(1) { self.call(request, wait, done) } else { done(Err(Failure::NoLeader)) }
     }
     /// Where tables lie that have shards of their own, as this node's state says; it may be behind.
     fn placement(&self) -> Arc<tables::Placement> {

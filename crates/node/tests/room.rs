@@ -110,7 +110,7 @@ impl Node {
     fn ask(&mut self, request: Request) -> Result<Reply, Failure> {
         let answers = self.answers.clone();
         let done = Box::new(move |result| answers.lock().unwrap().push(result));
-        self.lane.handle(self.now, Event::Call { shard: KV, request, timeout: None, done });
+        self.lane.handle(self.now, Event::Call { shard: KV, request, wait: None.into(), done });
         self.pass(1);
         match self.answers.lock().unwrap().pop().expect("answered") {
             Ok(Answer { body: Body::Reply(reply), .. }) => Ok(reply),
@@ -157,7 +157,7 @@ fn a_short_disk_raises_the_alarm_which_stands_until_it_is_disarmed() {
     let (answers, put) = (node.answers.clone(), Put { key: "a".into(), ..Put::default() });
     let done = Box::new(move |result| answers.lock().unwrap().push(result));
     let request = Request::Write(Command::Put(put));
-    node.lane.handle(node.now, Event::Call { shard: KV, request, timeout: None, done });
+    node.lane.handle(node.now, Event::Call { shard: KV, request, wait: None.into(), done });
     assert!(node.answers.lock().unwrap().is_empty(), "before the alarm stands nobody hears of it");
     node.pass(1);
     let told = node.answers.lock().unwrap().pop();

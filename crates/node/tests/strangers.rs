@@ -86,7 +86,7 @@ impl Node {
     fn call(&mut self, request: Request) {
         let answers = self.answers.clone();
         let done = Box::new(move |result| answers.lock().unwrap().push(result));
-        self.lane.handle(self.now, Event::Call { shard: KV, request, timeout: None, done });
+        self.lane.handle(self.now, Event::Call { shard: KV, request, wait: None.into(), done });
     }
 
     fn packet(&mut self, from: u64, body: Bytes) {
@@ -109,7 +109,7 @@ impl Node {
             self.packets.append(&mut self.effects.packets);
             self.effects.roles.clear();
             events.extend(self.effects.exports.drain(..).map(|export| Event::Exported(export.read())));
-            events.extend(self.effects.reads.drain(..).map(|reading| Event::Read(reading.run())));
+            events.extend(self.effects.reads.drain(..).map(|reading| Event::Read(reading.run(&|_| ()))));
             let work: Vec<Work> = self.effects.work.drain(..).collect();
             for work in work {
                 self.work(work, &mut events);

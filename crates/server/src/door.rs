@@ -9,7 +9,7 @@ use quorate_base::time::Duration;
 use quorate_base::{Instant, ShardId};
 use quorate_node::api::tables::Placement;
 use quorate_node::api::{
-    Done, Door, Failure, Head, Opened, Patience, Pieces, Request, SnapshotForm, TakePiece, WatchStream,
+    Done, Door, Failure, Head, Opened, Patience, Pieces, Request, SnapshotForm, TakePiece, Wait, WatchStream,
 };
 use quorate_node::backup::Backup;
 use quorate_node::figures::Figures;
@@ -127,22 +127,22 @@ impl NodeDoor {
 }
 
 impl Door for NodeDoor {
-    fn call(&self, request: Request, timeout: Option<Duration>, done: Done) {
-        self.call_of(KV, request, timeout, done);
+    fn call(&self, request: Request, wait: Wait, done: Done) {
+        self.call_of(KV, request, wait, done);
     }
 
     fn placement(&self) -> Arc<Placement> {
         lock(&self.pulse).placement.clone()
     }
 
-    fn call_of(&self, shard: ShardId, request: Request, timeout: Option<Duration>, done: Done) {
+    fn call_of(&self, shard: ShardId, request: Request, wait: Wait, done: Done) {
         if self.stopping() {
             return done(Err(Failure::Stopping));
         }
         if let Request::Explained(_, slot) = &request {
             slot.came(self.clock.now());
         }
-        self.inbox.push(Event::Call { shard, request, timeout, done });
+        self.inbox.push(Event::Call { shard, request, wait, done });
     }
 
     fn head(&self) -> Head {

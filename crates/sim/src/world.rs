@@ -227,7 +227,7 @@ impl World {
         if self.places[place_of(id)].running.is_none() {
             return done(Err(Failure::Stopping));
         }
-        self.deliver(id, Event::Call { shard, request, timeout: Some(Duration::from_secs(3)), done });
+        self.deliver(id, Event::Call { shard, request, wait: Some(Duration::from_secs(3)).into(), done });
         self.settle(place_of(id));
     }
 
@@ -360,7 +360,7 @@ impl World {
             Happening::Apply { node, life } => self.alive(node, life, 4, Self::apply),
             Happening::Sealed { node, life } => self.alive(node, life, 5, Self::sealed),
             Happening::Read { node, life, reading } => {
-                self.read(node, life, 7, || Event::Read(reading.run()));
+                self.read(node, life, 7, || Event::Read(reading.run(&|_| ())));
             }
             Happening::CatchUp { node, life, catch_up } => {
                 self.read(node, life, 8, || Event::Caught(catch_up.read()));

@@ -20,7 +20,7 @@ use crate::report::{Exit, Problem, speaks};
 use crate::up::plan::cluster_in;
 use logs::log_filter;
 use quorate_gateway_etcd::{Counters, Slow};
-use quorate_node::api::{Body, Door, Failure, Request};
+use quorate_node::api::{Body, Door, Failure, Request, Wait};
 use quorate_server::{DoorStart, Ready, ServeDoor, Sockets, Starter};
 use quorate_wire::kv::Range;
 use serde::{Deserialize, Serialize};
@@ -284,7 +284,7 @@ async fn without_hope(door: &Arc<dyn Door>, election: Duration) {
 
 async fn ask(door: &Arc<dyn Door>, request: Request) -> Result<Body, Failure> {
     let (answered, answer) = tokio::sync::oneshot::channel();
-    door.call(request, None, Box::new(move |result| drop(answered.send(result))));
+    door.call(request, Wait::default(), Box::new(move |result| drop(answered.send(result))));
     answer.await.unwrap_or(Err(Failure::Stopping)).map(|answer| answer.body)
 }
 

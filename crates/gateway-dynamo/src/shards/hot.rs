@@ -60,7 +60,7 @@ fn ask(gateway: &Gateway, table: &str, shard: &Shard, members: &[u64], epoch: u6
     let ask = |request| {
         let (give, take) = oneshot::channel();
         let done = Box::new(move |result| drop(give.send(result)));
-        gateway.door.call_of(ShardId(shard.number), request, Some(PATIENCE), done);
+        gateway.door.call_of(ShardId(shard.number), request, Some(PATIENCE).into(), done);
         take
     };
     requests.into_iter().map(ask).collect()

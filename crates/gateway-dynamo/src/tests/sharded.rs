@@ -4,7 +4,7 @@
 use super::*;
 use quorate_base::rng::Rng;
 use quorate_node::api::tables::{Placement, Read, ReadReply};
-use quorate_node::api::{Gather, Status};
+use quorate_node::api::{Gather, Status, Wait};
 use quorate_wire::kv::Command as Any;
 use quorate_wire::table::{self, Change, Settings, What};
 use std::collections::BTreeMap;
@@ -99,11 +99,11 @@ fn gathered(shards: &BTreeMap<u32, Kv>, gather: &Gather) -> Result<ReadReply, Fa
 }
 
 impl Door for Sharded {
-    fn call(&self, request: Request, timeout: Option<Duration>, done: Done) {
-        self.call_of(ShardId(1), request, timeout, done);
+    fn call(&self, request: Request, wait: Wait, done: Done) {
+        self.call_of(ShardId(1), request, wait, done);
     }
 
-    fn call_of(&self, shard: ShardId, request: Request, _: Option<Duration>, done: Done) {
+    fn call_of(&self, shard: ShardId, request: Request, _: Wait, done: Done) {
         if let Some(failure) = (self.fails.lock().unwrap())(shard, &request) {
             return done(Err(failure));
         }

@@ -15,7 +15,7 @@ mod codec;
 
 use super::Lane;
 use super::node::Node;
-use crate::api::{Done, Failure, Request};
+use crate::api::{Done, Failure, Request, Wait};
 use crate::evidence::Slot;
 use bytes::Bytes;
 use quorate_base::time::Duration;
@@ -144,7 +144,7 @@ impl Lane {
         now: Instant,
         shard: ShardId,
         request: Request,
-        timeout: Option<Duration>,
+        wait: Wait,
         done: Done,
     ) {
         let (request, only) = match request {
@@ -153,7 +153,7 @@ impl Lane {
         };
         if only.is_none_or(|node| node == self.node.settings.node) && self.serves(shard) {
             if let Some((group, node)) = self.at(shard) {
-                group.call(node, now, request, timeout, done);
+                group.call(node, now, request, wait, done);
             }
             return;
         }
@@ -173,7 +173,8 @@ impl Lane {
         };
         let Some((body, writes)) = codec::request(&request) else { return done(Err(Failure::NoLeader)) };
         let most = self.node.patience.request;
-        let (at, tried, deadline) = (NodeId(0), BTreeSet::new(), now + timeout.unwrap_or(most).min(most));
+        let (at, tried, deadline) =
+            (NodeId(0), BTreeSet::new(), now + wait.timeout.unwrap_or(most).min(most));
         let number = self.node.take_request();
         self.pass_on(
             number,
@@ -225,7 +226,7 @@ impl Lane {
             return done(Err(self.not_here()));
         }
         if let Some((group, node)) = self.at(shard) {
-            group.call(node, now, asked, Some(Duration::from_millis(patience)), done);
+            group.call(node, now, asked, Some(Duration::from_millis(patience)).into(), done);
         }
     }
 

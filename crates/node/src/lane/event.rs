@@ -1,12 +1,11 @@
 //! What a lane is told of.
 
 use super::{Broken, Defragmented, Exported, Found};
-use crate::api::{Done, Failure, Request};
+use crate::api::{Done, Failure, Request, Wait};
 use crate::applier::{Cut, Output};
 use crate::backup::Backup;
 use crate::watch::Caught;
 use bytes::Bytes;
-use quorate_base::time::Duration;
 use quorate_base::{Durable, NodeId, ShardId};
 use quorate_clock::Hlc;
 
@@ -29,8 +28,8 @@ pub enum Event {
         shard: ShardId,
         /// What.
         request: Request,
-        /// How long it waits at most, if the client said so.
-        timeout: Option<Duration>,
+        /// How long it waits.
+        wait: Wait,
         /// Whom to answer.
         done: Done,
     },

@@ -6,9 +6,11 @@
 //! when its view is taken, as any read does, and that is after its index was confirmed and applied; the view stays
 //! readable whatever is written, compacted or taken in meanwhile.
 //!
-//! What waits here is bounded, and ends at its deadline: a reader looks at each pair whether anybody still waits.
+//! What waits here is bounded in number. A read may take as long as its client waits for it, as with etcd, and ends when nobody does: a
+//! reader looks at each pair whether that is so.
 
 use super::explain::Trace;
+use super::reads::Until;
 use crate::api::{Body, Done, Failure, Head, Request};
 use quorate_base::{Instant, ShardId};
 use quorate_state::kv::{KvView, ReadError};
@@ -41,9 +43,12 @@ pub struct Found {
 }
 
 impl Reading {
-    /// Reads it; this may take seconds.
-    pub fn run(self) -> Found {
-        let wanted = |_| self.wanted.strong_count() > 0;
+    /// Reads it, which may take minutes; `pause` is called all along with what each pair cost, and may take its time.
+    pub fn run(self, pause: &dyn Fn(usize)) -> Found {
+        let wanted = |cost| {
+            pause(cost);
+            self.wanted.strong_count() > 0
+        };
         let result = read(&self.view, &self.request, &wanted);
         // What nobody waits for is dropped here: a million pairs take their time.
         let Self { number, request, .. } = self;
@@ -99,7 +104,7 @@ struct Waiting {
     shard: ShardId,
     head: Head,
     done: Done,
-    deadline: Instant,
+    until: Until,
     trace: Option<Box<Trace>>,
     /// The reading knows by it whether it is wanted.
     _wanted: Arc<()>,
@@ -109,7 +114,7 @@ struct Waiting {
 pub(super) struct Asked {
     pub(super) shard: ShardId,
     pub(super) head: Head,
-    pub(super) deadline: Instant,
+    pub(super) until: Until,
     pub(super) done: Done,
     pub(super) trace: Option<Box<Trace>>,
 }
@@ -131,7 +136,7 @@ impl Large {
         (shard, view): (ShardId, &Arc<KvView>),
         request: Request,
         head: Head,
-        deadline: Instant,
+        until: Until,
         (done, trace): (Done, Option<Box<Trace>>),
     ) -> Result<(), Done> {
         if self.out >= LARGE_MAX {
@@ -147,7 +152,7 @@ impl Large {
             request,
             wanted: Arc::downgrade(&wanted),
         });
-        self.waiting.insert(self.next, Waiting { shard, head, done, deadline, trace, _wanted: wanted });
+        self.waiting.insert(self.next, Waiting { shard, head, done, until, trace, _wanted: wanted });
         Ok(())
     }
 
@@ -163,13 +168,13 @@ impl Large {
     }
 
     fn finish(&mut self, number: u64) -> Option<Asked> {
-        let Waiting { shard, head, deadline, done, trace, .. } = self.waiting.remove(&number)?;
-        Some(Asked { shard, head, deadline, done, trace })
+        let Waiting { shard, head, until, done, trace, .. } = self.waiting.remove(&number)?;
+        Some(Asked { shard, head, until, done, trace })
     }
 
-    /// Takes out what has waited too long.
+    /// Takes out what has waited too long, or for nobody any more.
     pub(super) fn expired(&mut self, now: Instant) -> Vec<(Done, Failure)> {
-        let late = self.waiting.iter().filter(|(_, waiting)| waiting.deadline <= now);
+        let late = self.waiting.iter().filter(|(_, waiting)| waiting.until.is_over(now));
         let late: Vec<u64> = late.map(|(&number, _)| number).collect();
         late.iter()
             .filter_map(|number| self.finish(*number))
@@ -190,14 +195,18 @@ impl Large {
 
 #[cfg(test)]
 mod tests {
+    use super::super::node::Asking;
     use super::*;
+    use crate::api::Wait;
     use quorate_base::NodeId;
+    use quorate_base::time::Duration;
     use quorate_faulty::FaultyDisk;
     use quorate_state::kv::Kv;
     use quorate_storage::journal::Identity;
     use quorate_storage::memory::MemoryStore;
     use quorate_storage::state::StateStore;
     use quorate_wire::kv::{KeyRange, Range};
+    use std::cell::Cell;
 
     fn view() -> Arc<KvView> {
         let identity = Identity { cluster: 1, node: NodeId(1) };
@@ -219,7 +228,7 @@ mod tests {
                 (ShardId(1), &view),
                 everything(),
                 Head::default(),
-                Instant(at),
+                Until::at(Instant(at)),
                 (Box::new(drop), None),
             )
         };
@@ -231,14 +240,40 @@ mod tests {
         assert!(begin(&mut large, 1).is_err(), "what expired still waits for a reader");
         let mut begun = large.take_begun();
         assert_eq!(begun.len(), LARGE_MAX);
-        let expired = begun.remove(0).run();
+        let expired = begun.remove(0).run(&|_| ());
         assert_eq!(expired.result, Ok(None));
         assert!(large.came_back(expired.number).is_none());
         assert!(begin(&mut large, 1).is_ok(), "a place is free");
-        let found = begun.pop().unwrap().run();
+        let found = begun.pop().unwrap().run(&|_| ());
         assert!(matches!(found.result, Ok(Some(Body::Reply(_)))));
         assert!(large.came_back(found.number).is_some() && large.came_back(found.number).is_none());
         assert_eq!(large.drain_all().len(), LARGE_MAX - 10);
-        assert_eq!(begun.remove(0).run().result, Ok(None), "the node stops");
+        assert_eq!(begun.remove(0).run(&|_| ()).result, Ok(None), "the node stops");
+    }
+
+    /// A read goes on as long as its client waits, whatever the node's longest wait is, and no longer.
+    #[test]
+    fn a_read_ends_with_whoever_asked_for_it() {
+        let (view, mut large, here) = (view(), Large::default(), Arc::new(()));
+        let mut begin = |timeout, asker| {
+            let until = Until::new(Instant(0), Wait { timeout, asker }, Duration::from_secs(1));
+            let asking: Asking = (Box::new(drop), None);
+            assert!(large.begin((ShardId(1), &view), everything(), Head::default(), until, asking).is_ok());
+        };
+        begin(None, None);
+        begin(None, Some(Arc::downgrade(&here)));
+        begin(Some(Duration::from_secs(100)), Some(Arc::downgrade(&here)));
+        let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
+        assert_eq!(large.expired(at(1)).len(), 1, "of whom it is not known whether he waits");
+        assert_eq!(large.expired(at(99)).len(), 0);
+        assert_eq!(large.expired(at(100)).len(), 1, "who said how long he waits");
+        let mut begun = large.take_begun();
+        assert!(matches!(begun.pop().unwrap().run(&|_| ()).result, Ok(None)));
+        let read = Cell::new(0);
+        let reading = begun.pop().unwrap();
+        drop(here);
+        assert_eq!(large.expired(at(100)).len(), 1, "who is gone");
+        assert_eq!(reading.run(&|cost| read.set(read.get() + cost)).result, Ok(None));
+        assert_eq!(read.get(), 0, "nothing was read for nobody");
     }
 }

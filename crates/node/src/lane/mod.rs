@@ -203,10 +203,12 @@ impl Lane {
                 self.sees(now, peer, false);
                 self.each(|group, _| group.raft.handle(now, Input::Unreachable { peer }));
             }
-            Event::Call { shard, request, timeout, done } => {
+            Event::Call { shard, request, wait, done } => {
                 self.transactions.hold_back_no_more();
-                let Some((request, done)) = self.call_across(now, request, timeout, done) else { return };
-                self.call_shard(now, shard, request, timeout, done);
+                let Some((request, done)) = self.call_across(now, request, wait.timeout, done) else {
+                    return;
+                };
+                self.call_shard(now, shard, request, wait, done);
             }
             Event::Journaled(proofs) => self.journaled(now, &proofs),
             Event::Output(output) => self.output(now, output),
@@ -388,7 +390,7 @@ impl Lane {
                     group.explain(node, now, asked.trace, false);
                 }
                 let result = self.node.read_result(asked.head, found.result);
-                self.node.answer_read(asked.shard, found.request, asked.deadline, asked.done, result);
+                self.node.answer_read(asked.shard, found.request, asked.until.index, asked.done, result);
             }
             // Nobody waits for it, and still the node must hear of a disk that fails.
             None => drop(self.node.read_result(Head::default(), found.result)),

@@ -304,7 +304,7 @@ impl Lane {
     fn say_arrived(&mut self, now: Instant, shard: ShardId, at: Index) {
         let what = What::Moved { shard, since: at.get() };
         let request = Request::Write(of_shard_one(what));
-        self.space.call(&mut self.node, now, request, Some(TEND_EVERY), Box::new(drop));
+        self.space.call(&mut self.node, now, request, Some(TEND_EVERY).into(), Box::new(drop));
     }
 
     /// By what whoever leads shard 1 says which replicas are to be moved, once it knows all that was committed before.

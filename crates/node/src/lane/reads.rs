@@ -1,11 +1,47 @@
 //! Linearizable reads: all that gather until a drain share one read index, and run on one view.
 
 use super::explain::Trace;
-use crate::api::{Done, Failure, Request};
+use crate::api::{Done, Failure, Request, Wait};
+use quorate_base::time::Duration;
 use quorate_base::{Index, Instant, NodeId};
 use quorate_protocol::raft::ReadReady;
 use quorate_wire::kv::LeaseId;
 use std::collections::BTreeMap;
+use std::sync::Weak;
+
+/// Until when a read waits.
+#[derive(Clone)]
+pub(crate) struct Until {
+    /// For its index, and for what else the cluster has to say.
+    pub(crate) index: Instant,
+    /// For a reader to have read it all: as long as its client waits, if that is known.
+    pub(crate) reader: Option<Instant>,
+    /// Gone with the client.
+    pub(crate) asker: Option<Weak<()>>,
+}
+
+impl Until {
+    /// The wait of a client, of which the cluster gets `most`.
+    pub(crate) fn new(now: Instant, wait: Wait, most: Duration) -> Self {
+        let index = now + wait.timeout.unwrap_or(most).min(most);
+        let reader = match &wait.asker {
+            Some(_) => wait.timeout.map(|timeout| now + timeout),
+            None => Some(index),
+        };
+        Self { index, reader, asker: wait.asker }
+    }
+
+    /// The same moment for all.
+    pub(crate) fn at(deadline: Instant) -> Self {
+        Self { index: deadline, reader: Some(deadline), asker: None }
+    }
+
+    /// Whether nobody waits for a reader any more.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        let gone = self.asker.as_ref().is_some_and(|asker| asker.strong_count() == 0);
+        gone || self.reader.is_some_and(|reader| reader <= now)
+    }
+}
 
 /// What is to be done once the index is known and applied.
 pub(crate) enum Read {
@@ -16,7 +52,7 @@ pub(crate) enum Read {
         /// Whom it answers.
         done: Done,
         /// Until when.
-        deadline: Instant,
+        until: Until,
         /// It is to be explained.
         trace: Option<Box<Trace>>,
     },
@@ -113,7 +149,7 @@ impl Reads {
 
     /// Takes out clients' reads that have waited too long.
     pub(crate) fn expired(&mut self, now: Instant) -> Vec<(Done, Failure)> {
-        let late = |read: &mut Read| matches!(read, Read::Local { deadline, .. } if *deadline <= now);
+        let late = |read: &mut Read| matches!(read, Read::Local { until, .. } if until.index <= now);
         let mut out: Vec<Read> = self.gathering.extract_if(.., late).collect();
         for reads in self.asked.values_mut().chain(self.indexed.values_mut()) {
             out.extend(reads.extract_if(.., late));

@@ -5,15 +5,14 @@ use super::explain::Trace;
 use super::group::Group;
 use super::node::{Asking, Node};
 use super::pending::Want;
-use super::reads::Read;
+use super::reads::{Read, Until};
 use super::{COMMAND_MAX, Lane, large};
-use crate::api::{Answer, Body, Done, Failure, Fresh, Head, Request, Status, tables};
+use crate::api::{Answer, Body, Done, Failure, Fresh, Head, Request, Status, Wait, tables};
 use crate::applier::Outcome;
 use crate::backup::{Backup, Header};
 use crate::evidence::Part;
 use crate::figures::Figures;
 use crate::lessor::Renewal;
-use quorate_base::time::Duration;
 use quorate_base::{Instant, NodeId};
 use quorate_protocol::raft::Membership;
 use quorate_state::kv::ReadError;
@@ -29,14 +28,7 @@ const BACKUPS_MAX: usize = 4;
 const STATE_LOST: &str = "this node lost its state, and fetches it from its peers";
 
 impl Group {
-    pub(super) fn call(
-        &mut self,
-        node: &mut Node,
-        now: Instant,
-        request: Request,
-        timeout: Option<Duration>,
-        done: Done,
-    ) {
+    pub(super) fn call(&mut self, node: &mut Node, now: Instant, request: Request, wait: Wait, done: Done) {
         let (request, mut trace) = match request {
             Request::Explained(request, slot) => (*request, Some(Trace::new(slot, now))),
             request => (request, None),
@@ -53,7 +45,9 @@ impl Group {
             Ok(how) => how,
             Err(refused) => return done(Err(Failure::Refused(refused, self.head(node)))),
         };
-        let deadline = now + timeout.unwrap_or(node.patience.request).min(node.patience.request);
+        let timeout = wait.timeout;
+        let until = Until::new(now, wait, node.patience.request);
+        let deadline = until.index;
         match request {
             Request::Write(mut command) => {
                 self.name_founders(&mut command);
@@ -76,7 +70,7 @@ impl Group {
             Request::Range { serializable: true, .. } | Request::ReadTxn { serializable: true, .. }
                 if !self.caught_up =>
             {
-                self.gather(node, Read::Local { request, done, deadline, trace });
+                self.gather(node, Read::Local { request, done, until, trace });
             }
             Request::Status
             | Request::HashSpace { .. }
@@ -85,10 +79,10 @@ impl Group {
             | Request::ReadTxn { serializable: true, .. }
             | Request::Table { fresh: Fresh::Local, .. }
             | Request::Members { linearizable: false } => {
-                self.serve(node, now, request, deadline, (done, trace));
+                self.serve(node, now, request, until, (done, trace));
             }
             Request::Table { .. } if matches!(how, How::Bounded(..)) => {
-                self.serve(node, now, request, deadline, (done, trace));
+                self.serve(node, now, request, until, (done, trace));
             }
             Request::Range { .. }
             | Request::ReadTxn { .. }
@@ -97,7 +91,7 @@ impl Group {
             | Request::Fences
             | Request::Alarms
             | Request::Members { .. } => {
-                self.gather(node, Read::Local { request, done, deadline, trace });
+                self.gather(node, Read::Local { request, done, until, trace });
             }
             // None of these may be wrapped twice, and the lane has taken the others.
             Request::Explained(..)
@@ -240,8 +234,8 @@ impl Group {
         for read in self.reads.ready(self.shows()) {
             self.caught_up = true;
             match read {
-                Read::Local { request, done, deadline, trace } => {
-                    self.serve(node, now, request, deadline, (done, trace));
+                Read::Local { request, done, until, trace } => {
+                    self.serve(node, now, request, until, (done, trace));
                 }
                 Read::Lease { from, request, lease, renew } => {
                     self.serve_lease(node, now, from, request, lease, renew);
@@ -256,7 +250,7 @@ impl Group {
         node: &mut Node,
         now: Instant,
         request: Request,
-        deadline: Instant,
+        until: Until,
         (done, mut trace): Asking,
     ) {
         let head = self.head(node);
@@ -271,13 +265,12 @@ impl Group {
         if !matches!(result, Ok(None)) {
             self.explain(node, now, trace, false);
             let result = node.read_result(head, result);
-            return node.answer_read(self.shard, request, deadline, done, result);
+            return node.answer_read(self.shard, request, until.index, done, result);
         }
         if let Some(trace) = &mut trace {
             trace.waits = Some((Part::Read, now));
         }
-        if let Err(done) = node.large.begin((self.shard, &self.view), request, head, deadline, (done, trace))
-        {
+        if let Err(done) = node.large.begin((self.shard, &self.view), request, head, until, (done, trace)) {
             done(Err(Failure::Overloaded));
         }
     }
@@ -380,12 +373,13 @@ impl Group {
             Want::TimeToLive(id, true) => {
                 let done: Done = Box::new(move |result| done(with_time(result, ttl, granted)));
                 let request = Request::LeaseTimeToLive { id, keys: true };
+                let until = Until::at(deadline);
                 if fresh {
-                    self.serve(node, now, request, deadline, (done, None));
+                    self.serve(node, now, request, until, (done, None));
                 } else {
                     // The leader counts, but the keys are read here, and this node may lag behind what a client has been
                     // told.
-                    self.gather(node, Read::Local { request, done, deadline, trace: None });
+                    self.gather(node, Read::Local { request, done, until, trace: None });
                 }
             }
             Want::TimeToLive(id, false) => {

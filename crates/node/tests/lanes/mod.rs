@@ -300,7 +300,7 @@ impl Cluster {
         let wall = self.wall(id as usize - 1);
         let node = self.nodes[id as usize - 1].as_mut().unwrap();
         node.lane.shows(self.now, wall);
-        node.lane.handle(self.now, Event::Call { shard, request, timeout: None, done });
+        node.lane.handle(self.now, Event::Call { shard, request, wait: None.into(), done });
         answers
     }
 

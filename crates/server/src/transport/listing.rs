@@ -40,7 +40,7 @@ impl Transport {
         let (give, take) = tokio::sync::oneshot::channel();
         let done = Box::new(move |result: Result<Answer, Failure>| drop(give.send(result)));
         let request = Request::Members { linearizable: true };
-        self.inbox.push(Event::Call { shard: crate::run::KV, request, timeout: Some(PATIENCE), done });
+        self.inbox.push(Event::Call { shard: crate::run::KV, request, wait: Some(PATIENCE).into(), done });
         match take.await {
             Ok(Ok(Answer { body: Body::Members(members), .. })) => Some(members),
             _ => None,

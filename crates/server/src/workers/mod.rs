@@ -15,6 +15,7 @@ mod applying;
 mod background;
 mod desk;
 mod journaling;
+mod turns;
 
 use crate::inbox::{Inbox, lock};
 use crate::queue::queue;
@@ -33,6 +34,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
+use turns::Turns;
 
 /// What the journal's thread is asked.
 pub(crate) enum ToJournal {
@@ -97,8 +99,10 @@ pub(crate) struct Workers {
 /// More pieces of work than this, of one shard each, are not done in a moment, however small each of them is. (To wake the applier for two
 /// or three doubled the changes of context of a write in one of a hundred shards.)
 const FEW_WORKS: usize = 8;
-/// So many large reads run side by side: one that takes seconds must not keep all others waiting.
-const READERS: usize = 2;
+/// So many large reads are under way; those behind wait for one to end.
+const READERS: usize = 16;
+/// So many of them go on at a time.
+const READING: usize = 2;
 
 impl Workers {
     /// Starts the threads.
@@ -141,9 +145,10 @@ impl Workers {
             Box::new(move || background::run(&background_queue, upkeep, &lane, &mark, &apply, &count)),
         )?;
         let readers_queue = Arc::new(Mutex::new(readers_queue));
+        let turns = Arc::new(Turns::new(READING));
         for _ in 0..READERS {
-            let (lane, queue) = (inbox.clone(), readers_queue.clone());
-            spawn("reader", Box::new(move || reader_loop(&queue, &lane)))?;
+            let (lane, queue, turns) = (inbox.clone(), readers_queue.clone(), turns.clone());
+            spawn("reader", Box::new(move || reader_loop(&queue, &turns, &lane)))?;
         }
         let lane = inbox.clone();
         spawn("history", Box::new(move || history_loop(&history_queue, &lane)))?;
@@ -186,11 +191,14 @@ impl Workers {
     }
 }
 
-fn reader_loop(queue: &Mutex<Receiver<Reading>>, inbox: &Inbox) {
+fn reader_loop(queue: &Mutex<Receiver<Reading>>, turns: &Turns, inbox: &Inbox) {
     yield_to_requests();
     // Whoever waits in the queue holds its lock; the others wait for that.
     while let Ok(reading) = { lock(queue).recv() } {
-        inbox.push(Event::Read(reading.run()));
+        let turn = turns.begin();
+        let found = reading.run(&|cost| turn.pass(cost));
+        drop(turn);
+        inbox.push(Event::Read(found));
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{Gateway, Mutant};
 use quorate_base::time::Duration;
 use quorate_base::{Entry, EntryId, EntryKind, NodeId, ShardId, Term};
 use quorate_faulty::FaultyDisk;
-use quorate_node::api::{Answer, Body, Done, Door, Failure, Head, Patience, Request, WatchStream};
+use quorate_node::api::{Answer, Body, Done, Door, Failure, Head, Patience, Request, Wait, WatchStream};
 use quorate_node::watch::{Hub, Options};
 use quorate_state::kv::{Kv, ReadError};
 use quorate_storage::journal::Identity;
@@ -77,7 +77,7 @@ impl Solo {
 }
 
 impl Door for Solo {
-    fn call(&self, request: Request, _: Option<Duration>, done: Done) {
+    fn call(&self, request: Request, _: Wait, done: Done) {
         let body = self.answer(request);
         let head = self.head();
         done(body.map(|body| Answer { head, body }).map_err(|refused| Failure::Refused(refused, head)));

@@ -493,7 +493,7 @@ impl Lane {
             Asking::Live => write(0, What::Live),
             Asking::Read(read) => Request::Table { read: Box::new(read), fresh: Fresh::Newest, epoch },
         };
-        self.call_shard(now, shard, request, Some(timeout), done);
+        self.call_shard(now, shard, request, Some(timeout).into(), done);
     }
 
     /// What came of the groups' turn is looked at in the same drain, and the groups once more where that asks something of them.
