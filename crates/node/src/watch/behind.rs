@@ -1,15 +1,16 @@
 //! Watches that fell behind the ring: the history that is read for them, a batch at a time, on another thread.
 
 use super::{History, Hub};
+use quorate_state::kv::Wanted;
 use quorate_storage::state::StateResult;
-use quorate_wire::kv::{Event, Revision};
+use quorate_wire::kv::{Event, KeyRange, Revision};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// So many batches of history are read at once, or wait for the thread that reads them.
 pub(super) const READING_MAX: usize = 4;
-/// So many batches wait at most to be told.
-pub(super) const CAUGHT_MAX: usize = 32;
+/// Bytes of the batches that wait at most to be told, but for the newest: a batch is at least what one revision has for its watch.
+pub(super) const CAUGHT_BYTES: usize = 16 << 20;
 
 /// A batch of history to be read for a watch.
 pub struct CatchUp {
@@ -18,27 +19,34 @@ pub struct CatchUp {
     view: Arc<dyn History>,
     from: Revision,
     bytes: usize,
+    range: KeyRange,
+    puts: bool,
+    deletions: bool,
+    prev: bool,
 }
 
 /// A batch of history, or why there is none.
 pub struct Caught {
     stream: u64,
     number: u64,
-    batch: StateResult<Batch>,
+    pub(super) batch: StateResult<Batch>,
 }
 
-/// All events from a watch's position up to a revision.
+/// What is for a watch from its position up to a revision.
 pub(super) struct Batch {
     pub(super) events: Vec<Event>,
     pub(super) upto: Revision,
+    bytes: usize,
 }
 
 impl CatchUp {
     /// Reads it; this may take a while.
     pub fn read(self) -> Caught {
-        let batch = self.view.history(self.from, self.bytes).map(|events| {
-            let upto = events.last().map_or(self.view.revision(), |event| event.kv.mod_revision);
-            Batch { events, upto }
+        let Self { range, puts, deletions, prev, .. } = &self;
+        let wanted = Wanted { range: Some(range), puts: *puts, deletions: *deletions, prev: *prev };
+        let batch = self.view.history(self.from, self.bytes, &wanted).map(|(events, upto)| {
+            let bytes = events.iter().map(Event::size).sum();
+            Batch { events, upto, bytes }
         });
         Caught { stream: self.stream, number: self.number, batch }
     }
@@ -74,7 +82,17 @@ impl Hub {
             }
             self.reading += 1;
             let (view, from, bytes) = (self.view.clone(), watch.next, stream.stride);
-            out.push(CatchUp { stream: number, number: batch, view, from, bytes });
+            out.push(CatchUp {
+                stream: number,
+                number: batch,
+                view,
+                from,
+                bytes,
+                range: watch.range.clone(),
+                puts: !watch.no_put,
+                deletions: !watch.no_delete,
+                prev: watch.prev_kv,
+            });
         }
         self.wake(&wake);
         out
@@ -90,17 +108,35 @@ impl Hub {
         }
         let Some(stream) = self.streams.get_mut(&caught.stream) else { return };
         let Some(catching) = stream.catching.as_mut().filter(|c| c.number == caught.number) else { return };
+        let bytes = caught.batch.as_ref().map_or(0, |batch| batch.bytes);
         catching.batch = Some(caught.batch);
         stream.ready.insert(catching.id);
-        self.caught.insert(caught.number, caught.stream);
-        if self.caught.len() > CAUGHT_MAX
-            && let Some((_, slow)) = self.caught.pop_first()
-            && let Some(stream) = self.streams.get_mut(&slow)
-        {
+        self.caught.insert(caught.number, (caught.stream, bytes));
+        self.caught_bytes += bytes;
+        while self.caught_bytes > CAUGHT_BYTES && self.caught.len() > 1 {
+            let Some((_, (slow, bytes))) = self.caught.pop_first() else { break };
+            self.caught_bytes -= bytes;
             // Its watch stays ready, and asks again when it is looked at.
-            stream.catching = None;
+            if let Some(stream) = self.streams.get_mut(&slow) {
+                stream.catching = None;
+            }
         }
         self.wake(&BTreeSet::from([caught.stream]));
+    }
+
+    /// Takes the batch that was read for a watch.
+    pub(super) fn take_batch(&mut self, number: u64, id: i64) -> Option<StateResult<Batch>> {
+        let catching = self.streams.get_mut(&number)?.catching.take_if(|catching| catching.id == id)?;
+        self.forget_batch(catching.number);
+        catching.batch
+    }
+
+    /// A batch is told, or not wanted any more.
+    pub(super) fn forget_batch(&mut self, number: u64) {
+        self.wanted.remove(&number);
+        if let Some((_, bytes)) = self.caught.remove(&number) {
+            self.caught_bytes -= bytes;
+        }
     }
 
     /// Has history read for the watch of a stream whose turn it is to catch up.

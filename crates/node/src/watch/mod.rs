@@ -23,6 +23,7 @@
 
 mod behind;
 mod fragments;
+mod progress;
 mod ranges;
 #[cfg(test)]
 mod tests;
@@ -32,9 +33,10 @@ pub use behind::{CatchUp, Caught};
 use behind::{Catching, is_pending};
 use bytes::Bytes;
 use fragments::{FRAGMENT_BYTES, split};
+use progress::{Beginning, Progress, Timetable};
 use quorate_base::Instant;
 use quorate_base::time::Duration;
-use quorate_state::kv::{Events, KvView, ReadError};
+use quorate_state::kv::{Events, KvView, ReadError, Wanted};
 use quorate_storage::state::{StateError, StateResult};
 use quorate_wire::kv::{Event, KeyRange, Revision};
 use ranges::Ranges;
@@ -47,8 +49,14 @@ pub trait History: Send + Sync {
     fn revision(&self) -> Revision;
     /// The compacted revision; what lies below is gone.
     fn compacted(&self) -> Revision;
-    /// Whole revisions from `from` on, about `bytes` of them (at least one revision, if there is one).
-    fn history(&self, from: Revision, bytes: usize) -> StateResult<Vec<Event>>;
+    /// What is `wanted` of whole revisions from `from` on, and up to which revision that is all; about `bytes` are looked at (at least one
+    /// revision, if there is one).
+    fn history(
+        &self,
+        from: Revision,
+        bytes: usize,
+        wanted: &Wanted<'_>,
+    ) -> StateResult<(Vec<Event>, Revision)>;
 }
 
 impl History for KvView {
@@ -60,8 +68,13 @@ impl History for KvView {
         Self::compacted(self)
     }
 
-    fn history(&self, from: Revision, bytes: usize) -> StateResult<Vec<Event>> {
-        Self::history(self, from, bytes).map_err(|error| match error {
+    fn history(
+        &self,
+        from: Revision,
+        bytes: usize,
+        wanted: &Wanted<'_>,
+    ) -> StateResult<(Vec<Event>, Revision)> {
+        self.history_of(from, bytes, wanted).map_err(|error| match error {
             ReadError::Store(error) => error,
             refused @ ReadError::Refused(_) => StateError::io(refused.to_string()),
         })
@@ -131,8 +144,8 @@ struct Watch {
     no_delete: bool,
     prev_kv: bool,
     fragment: bool,
-    /// When it is due for a progress message, if it wants them.
-    progress_at: Option<Instant>,
+    /// If it wants progress messages.
+    progress: Option<Progress>,
 }
 
 struct Stream {
@@ -140,6 +153,8 @@ struct Stream {
     /// Answers to requests, in order.
     said: VecDeque<WatchMessage>,
     watches: BTreeMap<i64, Watch>,
+    /// Those that begin at a revision that was none yet when they came.
+    beginning: Beginning,
     /// Watches that have something to look at.
     ready: BTreeSet<i64>,
     /// The watch whose turn it is.
@@ -151,6 +166,8 @@ struct Stream {
     /// The watch behind the ring whose turn is next.
     next_behind: i64,
     next_id: i64,
+    /// Watches that are due for a progress message.
+    due: BTreeSet<i64>,
     /// So many progress messages are owed, once all is told: one for each request.
     progress: u64,
     /// Bytes of events in the next message, about.
@@ -171,7 +188,7 @@ pub struct Hub {
     next_stream: u64,
     by_key: BTreeMap<Bytes, BTreeSet<WatchKey>>,
     by_range: Ranges,
-    progress_watches: usize,
+    timetable: Timetable,
     /// What the watches take, about.
     watch_bytes: usize,
     now: Instant,
@@ -181,8 +198,9 @@ pub struct Hub {
     next_batch: u64,
     /// How many batches are being read.
     reading: usize,
-    /// Batches that wait to be told, by number, with their streams.
-    caught: BTreeMap<u64, u64>,
+    /// Batches that wait to be told, by number, with their streams and their bytes.
+    caught: BTreeMap<u64, (u64, usize)>,
+    caught_bytes: usize,
     /// Events that were told so far, over all watches.
     told: u64,
     /// A read of the state failed.
@@ -206,7 +224,7 @@ impl Hub {
             next_stream: 0,
             by_key: BTreeMap::new(),
             by_range: Ranges::default(),
-            progress_watches: 0,
+            timetable: Timetable::default(),
             watch_bytes: 0,
             now: Instant::ZERO,
             bell,
@@ -214,6 +232,7 @@ impl Hub {
             next_batch: 0,
             reading: 0,
             caught: BTreeMap::new(),
+            caught_bytes: 0,
             told: 0,
             damage: None,
         }
@@ -273,7 +292,7 @@ impl Hub {
                 }
                 watch.next = watch.next.max(told + 1);
                 if watch.next <= self.view.revision() {
-                    stream.ready.insert(id);
+                    stream.behind.insert(id);
                     wake.insert(number);
                 }
             }
@@ -284,26 +303,6 @@ impl Hub {
     /// A read of the state failed since this was last asked.
     pub fn take_damage(&mut self) -> Option<StateError> {
         self.damage.take()
-    }
-
-    /// Time has passed.
-    pub fn tick(&mut self, now: Instant) {
-        self.now = now;
-        if self.progress_watches == 0 {
-            return;
-        }
-        let due: BTreeSet<u64> = self
-            .streams
-            .iter()
-            .filter(|(_, s)| s.watches.values().any(|w| w.progress_at.is_some_and(|at| at <= now)))
-            .map(|(&number, _)| number)
-            .collect();
-        self.wake(&due);
-    }
-
-    /// Whether ticks are of any use now.
-    pub fn wants_ticks(&self) -> bool {
-        self.progress_watches > 0
     }
 
     /// Whether anybody is there to be told of events.
@@ -336,6 +335,8 @@ impl Hub {
             wake,
             said: VecDeque::new(),
             watches: BTreeMap::new(),
+            beginning: Beginning::new(),
+            due: BTreeSet::new(),
             ready: BTreeSet::new(),
             turn: i64::MIN,
             behind: BTreeSet::new(),
@@ -390,7 +391,7 @@ impl Hub {
     }
 
     fn create(&mut self, number: u64, mut create: WatchCreate) {
-        let (revision, now) = (self.view.revision(), self.now);
+        let (revision, ring_from) = (self.view.revision(), self.ring_from);
         let Some(stream) = self.streams.get_mut(&number) else { return };
         if create.range.key.is_empty() {
             create.range.key = Bytes::from_static(&[0]);
@@ -425,11 +426,12 @@ impl Hub {
         let id = if create.id == 0 { stream.free_id() } else { create.id };
         let next = if create.start == 0 { revision + 1 } else { create.start };
         stream.said.push_back(WatchMessage { revision, id, created: true, ..WatchMessage::default() });
-        if next <= revision {
-            stream.ready.insert(id);
+        stream.await_turn(id, next, revision, ring_from);
+        if create.start > revision {
+            stream.beginning.insert((create.start, id));
         }
-        let progress_at = create.progress_notify.then(|| now + self.options.progress_every);
-        self.progress_watches += usize::from(create.progress_notify);
+        let expected = create.progress_notify.then(|| self.expect_progress((number, id)));
+        let progress = expected.map(|at| Progress { due: at, looked: at });
         self.watch_bytes += watch_size(&create.range);
         let watch = Watch {
             range: create.range.clone(),
@@ -440,8 +442,9 @@ impl Hub {
             no_delete: create.no_delete,
             prev_kv: create.prev_kv,
             fragment: create.fragment,
-            progress_at,
+            progress,
         };
+        let Some(stream) = self.streams.get_mut(&number) else { return };
         stream.watches.insert(id, watch);
         if create.range.end.is_empty() {
             self.by_key.entry(create.range.key).or_default().insert((number, id));
@@ -464,11 +467,12 @@ impl Hub {
         let Some(watch) = stream.watches.remove(&id) else { return false };
         stream.ready.remove(&id);
         stream.behind.remove(&id);
+        stream.due.remove(&id);
+        stream.beginning.remove(&(watch.start, id));
         if let Some(catching) = stream.catching.take_if(|catching| catching.id == id) {
-            self.wanted.remove(&catching.number);
-            self.caught.remove(&catching.number);
+            self.forget_batch(catching.number);
         }
-        self.progress_watches -= usize::from(watch.progress_at.is_some());
+        self.expect_no_progress((number, id), &watch);
         self.watch_bytes -= watch_size(&watch.range);
         if !watch.range.end.is_empty() {
             self.by_range.remove(&watch.range, (number, id));
@@ -479,19 +483,6 @@ impl Hub {
             }
         }
         true
-    }
-
-    fn progress(&mut self, number: u64) {
-        let (revision, from) = (self.view.revision(), self.ring_from);
-        let Some(stream) = self.streams.get_mut(&number) else { return };
-        let synced = |(id, w): (&i64, &Watch)| {
-            let pending = is_pending(&stream.ready, &stream.behind, stream.catching.as_ref(), *id);
-            let caught_up = if pending { w.next >= from } else { w.next <= revision + 1 };
-            caught_up && w.start <= revision
-        };
-        if !stream.watches.is_empty() && stream.watches.iter().all(synced) {
-            stream.progress += 1;
-        }
     }
 
     fn close(&mut self, number: u64) {
@@ -520,38 +511,15 @@ impl Hub {
                 return Some(message);
             }
         }
-        let (revision, now, every) = (self.view.revision(), self.now, self.options.progress_every);
-        let stream = self.streams.get_mut(&number)?;
-        // A promise about all revisions so far is none to make for a watch that catches up.
-        if let Some(left) = stream.progress.checked_sub(1)
-            && stream.behind.is_empty()
-            && stream.catching.is_none()
-        {
-            stream.progress = left;
-            return Some(WatchMessage { revision, id: -1, ..WatchMessage::default() });
-        }
-        for (&id, watch) in &mut stream.watches {
-            let pending = is_pending(&stream.ready, &stream.behind, stream.catching.as_ref(), id);
-            if !pending && watch.progress_at.is_some_and(|at| at <= now) && watch.start <= revision {
-                watch.progress_at = Some(now + every);
-                return Some(WatchMessage { revision, id, ..WatchMessage::default() });
-            }
-        }
-        None
+        self.promise(number)
     }
 
     /// Looks at what watch `id` has not seen; `None` if nothing of it is for the watch (it may not be at the end yet), or
     /// if history must be read first.
     fn look(&mut self, number: u64, id: i64) -> Option<WatchMessage> {
         let (revision, compacted) = (self.view.revision(), self.view.compacted());
+        let batch = self.take_batch(number, id);
         let stream = self.streams.get_mut(&number)?;
-        let batch = match stream.catching.take_if(|catching| catching.id == id) {
-            Some(catching) => {
-                self.caught.remove(&catching.number);
-                catching.batch
-            }
-            None => None,
-        };
         let watch = stream.watches.get_mut(&id)?;
         watch.keeps_up &= batch.is_none() && watch.next >= self.ring_from;
         if batch.is_none() && watch.next < compacted && !watch.keeps_up {
@@ -618,8 +586,9 @@ impl Hub {
         if events.is_empty() {
             return None;
         }
-        if let Some(at) = &mut watch.progress_at {
-            *at = self.now + self.options.progress_every;
+        if let Some(progress) = &mut watch.progress {
+            progress.told(self.now, self.options.progress_every, (number, id));
+            stream.due.remove(&id);
         }
         self.told += events.len() as u64;
         let fragment = watch.fragment && bytes > FRAGMENT_BYTES;
@@ -638,6 +607,14 @@ impl Hub {
 }
 
 impl Stream {
+    /// A watch that looks at `next` from here on has its turn, if there is something to look at, in the ring or before it.
+    fn await_turn(&mut self, id: i64, next: Revision, revision: Revision, ring_from: Revision) {
+        let set = if next < ring_from { &mut self.behind } else { &mut self.ready };
+        if next <= revision {
+            set.insert(id);
+        }
+    }
+
     fn free_id(&mut self) -> i64 {
         while self.watches.contains_key(&self.next_id) {
             self.next_id += 1;
@@ -699,7 +676,9 @@ impl WatchStream for Handle {
     }
 
     fn owed(&self) -> usize {
-        lock(&self.hub).streams.get(&self.number).map_or(0, |stream| stream.said.len())
+        lock(&self.hub).streams.get(&self.number).map_or(0, |stream| {
+            stream.said.len().saturating_add(usize::try_from(stream.progress).unwrap_or(usize::MAX))
+        })
     }
 }
 

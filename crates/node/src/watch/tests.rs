@@ -1,6 +1,6 @@
 //! The hub against a history that is simply a list.
 
-use super::behind::{CAUGHT_MAX, READING_MAX};
+use super::behind::{CAUGHT_BYTES, READING_MAX};
 use super::*;
 use quorate_base::Rng;
 use quorate_storage::state::StateResult;
@@ -20,17 +20,26 @@ impl History for Past {
     fn compacted(&self) -> Revision {
         self.compacted
     }
-    fn history(&self, from: Revision, bytes: usize) -> StateResult<Vec<Event>> {
-        let mut out: Vec<Event> = Vec::new();
-        let mut taken = 0;
+    fn history(
+        &self,
+        from: Revision,
+        bytes: usize,
+        wanted: &Wanted<'_>,
+    ) -> StateResult<(Vec<Event>, Revision)> {
+        let (mut out, mut taken, mut last) = (Vec::new(), 0, 0);
         for event in self.events.iter().filter(|e| e.kv.mod_revision >= from) {
-            if taken > bytes && out.last().is_some_and(|e| e.kv.mod_revision != event.kv.mod_revision) {
-                break;
+            if taken > bytes && last != event.kv.mod_revision {
+                return Ok((out, last));
             }
             taken += event.size();
-            out.push(event.clone());
+            last = event.kv.mod_revision;
+            let kind = if event.deleted { wanted.deletions } else { wanted.puts };
+            if kind && wanted.range.is_none_or(|range| contains(range, &event.kv.key)) {
+                let prev = event.prev.clone().filter(|_| wanted.prev);
+                out.push(Event { prev, ..event.clone() });
+            }
         }
-        Ok(out)
+        Ok((out, self.revision))
     }
 }
 
@@ -74,6 +83,9 @@ fn all(hub: &Arc<Mutex<Hub>>, stream: &mut Box<dyn WatchStream>) -> Vec<WatchMes
     panic!("history is wanted without end; said so far: {:?}", told(&said));
 }
 
+/// Behind it whoever wants progress by the clock is due.
+const AT_LAST: Duration = Duration::from_secs(660);
+
 /// Many times the reads of history that bring any watch here to the present.
 const ROUNDS: usize = 10_000;
 
@@ -116,7 +128,7 @@ fn watches_are_ordered_unique_reliable_and_atomic() {
                 (3, Some(at)) => streams[at].stream.request(WatchRequest::Progress),
                 (4, Some(at)) => streams[at].read(rng.below(4) as usize),
                 (5, Some(at)) => {
-                    now = now + Options::default().progress_every;
+                    now = now + AT_LAST;
                     lock(&hub).tick(now);
                     streams[at].read(usize::MAX);
                 }
@@ -365,12 +377,16 @@ fn a_batch_for_a_watch_that_is_gone_is_told_to_nobody() {
     assert_eq!((hub.reading, hub.wanted.len(), hub.caught.len()), (0, 0, 0), "nothing stays behind");
 }
 
-/// Streams that do not read hold a bounded number of batches, and lose nothing by it.
+/// Streams that do not read hold a bounded number of bytes that were read for them, and lose nothing by it.
 #[test]
 fn batches_that_nobody_takes_are_dropped_and_read_again() {
-    let events = (2..=9).map(|r| event("a", r, false)).collect();
-    let hub = hub(1 << 20, &Past { revision: 9, compacted: 0, events });
-    let mut streams: Vec<_> = (0..2 * CAUGHT_MAX)
+    let large = |r| Event {
+        kv: KeyValue { value: vec![b'v'; CAUGHT_BYTES / 8].into(), ..event("a", r, false).kv },
+        ..event("a", r, false)
+    };
+    let past = Past { revision: 4, compacted: 0, events: (2..=4).map(large).collect() };
+    let hub = hub(1 << 20, &past);
+    let mut streams: Vec<_> = (0..20)
         .map(|_| {
             let mut s = Hub::open_stream(&hub, Box::new(|| {}));
             s.request(create(range("a", ""), 2));
@@ -383,11 +399,99 @@ fn batches_that_nobody_takes_are_dropped_and_read_again() {
         assert!(n <= READING_MAX);
         batches += n;
         assert!(batches < ROUNDS, "history is wanted without end");
+        assert!(lock(&hub).caught_bytes <= CAUGHT_BYTES);
     }
-    assert_eq!((batches, lock(&hub).caught.len()), (2 * CAUGHT_MAX, CAUGHT_MAX));
+    assert_eq!((batches, lock(&hub).caught.len()), (20, 7));
     for s in &mut streams {
-        assert_eq!(told(&all(&hub, s)), (2..=9).collect::<Vec<_>>());
+        assert_eq!(told(&all(&hub, s)), (2..=4).collect::<Vec<_>>());
     }
+    drop(streams);
+    let hub = lock(&hub);
+    assert_eq!((hub.caught.len(), hub.caught_bytes), (0, 0));
+}
+
+/// What is read for a watch is what it wants: all else would wait in memory for a client that does not take even its own.
+#[test]
+fn what_is_read_for_a_watch_is_its_own() {
+    let events = (2..=9)
+        .map(|r| Event { prev: Some(event("a", r - 1, false).kv), ..event("a", r, r % 2 == 0) })
+        .chain((2..=9).map(|r| event("b", r, false)))
+        .collect::<Vec<_>>();
+    let mut events = events;
+    events.sort_by_key(|event| event.kv.mod_revision);
+    let hub = hub(1 << 20, &Past { revision: 9, compacted: 0, events });
+    let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+    let base = WatchCreate { range: range("a", ""), start: 2, ..WatchCreate::default() };
+    for prev_kv in [false, true] {
+        s.request(WatchRequest::Create(WatchCreate { no_put: true, prev_kv, ..base.clone() }));
+    }
+    while s.poll().is_some_and(|message| message.created) {}
+    let mut read = Vec::new();
+    loop {
+        let Some(wanted) = lock(&hub).take_wanted().pop() else { break };
+        let caught = wanted.read();
+        let batch = caught.batch.as_ref().unwrap();
+        read.extend(batch.events.iter().map(|e| (e.kv.key.clone(), e.deleted, e.prev.is_some())));
+        lock(&hub).caught_up(caught);
+        while s.poll().is_some() {}
+    }
+    let one = |prev| (Bytes::from_static(b"a"), true, prev);
+    assert_eq!(read.len(), 8, "{read:?}");
+    assert!(read.iter().all(|event| [one(false), one(true)].contains(event)), "{read:?}");
+}
+
+/// A stream may have as many watches as a client likes: neither an event for one of them, nor a promise, by the clock or on request, looks at
+/// the others. (If each did, this would not come to its end.)
+#[test]
+fn one_of_many_watches_costs_what_one_costs() {
+    const MANY: i64 = 50_000;
+    let mut past = Past { revision: 1, ..Past::default() };
+    let hub = hub(1 << 20, &past);
+    let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+    for n in 0..MANY {
+        let range = range(&n.to_string(), "");
+        s.request(WatchRequest::Create(WatchCreate {
+            range,
+            progress_notify: true,
+            ..WatchCreate::default()
+        }));
+        assert!(s.poll().is_some_and(|message| message.created) && s.poll().is_none());
+    }
+    for n in 0..MANY {
+        past.revision += 1;
+        lock(&hub).publish(
+            Arc::new(Past { revision: past.revision, ..Past::default() }),
+            vec![event(&n.to_string(), past.revision, false)],
+        );
+        s.request(WatchRequest::Progress);
+        let said: Vec<_> = std::iter::from_fn(|| s.poll()).map(|m| (m.id, m.events.len())).collect();
+        assert_eq!(said, vec![(n, 1), (-1, 0)]);
+    }
+    let every = Options::default().progress_every;
+    let mut promised = 0;
+    for part in 0..=10_u32 {
+        lock(&hub).tick(Instant::ZERO + every + every * part / 100);
+        let some = std::iter::from_fn(|| s.poll()).filter(|m| m.events.is_empty()).count();
+        assert!(some < MANY as usize / 4, "{some} of {MANY} are told at once");
+        promised += some;
+    }
+    assert_eq!(promised, MANY as usize);
+    assert_eq!(lock(&hub).timetable.at.len(), MANY as usize);
+    drop(s);
+    assert!(!lock(&hub).wants_ticks() && lock(&hub).timetable.is_empty());
+}
+
+/// Who asks for promises and takes none is held back as with all else that is owed.
+#[test]
+fn promises_that_nobody_takes_are_owed() {
+    let hub = hub(1 << 20, &Past { revision: 1, ..Past::default() });
+    let mut s = Hub::open_stream(&hub, Box::new(|| {}));
+    s.request(create(range("a", ""), 0));
+    assert!(s.poll().is_some_and(|message| message.created));
+    (0..7).for_each(|_| s.request(WatchRequest::Progress));
+    assert_eq!(s.owed(), 7);
+    assert_eq!(std::iter::from_fn(|| s.poll()).count(), 7);
+    assert_eq!(s.owed(), 0);
 }
 
 #[test]
@@ -476,7 +580,7 @@ fn progress_waits_for_watches_that_have_not_begun() {
     }
     s.request(WatchRequest::Progress);
     assert_eq!(s.poll(), None, "one of its watches begins in the future");
-    let soon = Instant::ZERO + Options::default().progress_every;
+    let soon = Instant::ZERO + AT_LAST;
     lock(&hub).tick(soon);
     let told: Vec<_> = std::iter::from_fn(|| s.poll()).map(|m| (m.id, m.revision)).collect();
     assert_eq!(told, vec![(0, 9)], "and is told nothing by the clock either");
@@ -485,8 +589,10 @@ fn progress_waits_for_watches_that_have_not_begun() {
     lock(&hub).publish(Arc::new(past), vec![event("b", 10, false)]);
     s.request(WatchRequest::Progress);
     s.request(WatchRequest::Progress);
+    lock(&hub).tick(soon + AT_LAST);
     let told: Vec<_> = std::iter::from_fn(|| s.poll()).map(|m| (m.id, m.revision)).collect();
-    assert_eq!(told, vec![(-1, 10), (-1, 10), (1, 10)], "it has begun, and each request has its answer");
+    let expected = vec![(-1, 10), (-1, 10), (0, 10), (1, 10)];
+    assert_eq!(told, expected, "it has begun, and each request has its answer");
 }
 
 #[test]
@@ -666,7 +772,7 @@ impl History for Unreadable {
     fn compacted(&self) -> Revision {
         0
     }
-    fn history(&self, _: Revision, _: usize) -> StateResult<Vec<Event>> {
+    fn history(&self, _: Revision, _: usize, _: &Wanted<'_>) -> StateResult<(Vec<Event>, Revision)> {
         Err(StateError::of_damage("a block".to_string()))
     }
 }
@@ -700,7 +806,7 @@ fn what_was_too_much_to_be_listed_is_read_from_the_history() {
     let between = Events::Between { first: "b".into(), last: "d".into() };
     lock(&hub).publish(Arc::new(Past { revision: 6, events, compacted: 0 }), between);
     let looking = |hub: &Arc<Mutex<Hub>>| -> Vec<bool> {
-        lock(hub).streams.values().map(|stream| !stream.ready.is_empty()).collect()
+        lock(hub).streams.values().map(|stream| !stream.behind.is_empty()).collect()
     };
     assert_eq!(looking(&hub), vec![true, true, true, false, false, false]);
     let told: Vec<usize> = streams.iter_mut().map(|stream| told(&all(&hub, stream)).len()).collect();

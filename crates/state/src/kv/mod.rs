@@ -100,7 +100,7 @@ pub use foreign::{Adopting, Beside, Foreign, ForeignPart, ForeignVersion};
 pub use layout::KEY_MAX;
 pub use lease::{LeaseChange, LeaseInfo};
 pub use mutant::Mutant;
-pub use read::ReadError;
+pub use read::{ReadError, Wanted};
 pub use survey::{Contents, Survey, base_of};
 pub use tally::Tally;
 pub use view::KvView;

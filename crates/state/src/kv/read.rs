@@ -409,35 +409,43 @@ impl Snapshot<'_> {
         Ok(Reply::Txn { succeeded: chosen.succeeded, replies })
     }
 
-    /// The changes of whole revisions from `from` on, until `max_bytes` of them are gathered.
+    /// Of the changes of whole revisions from `from` on those that are wanted, and up to which revision these are; about `max_bytes` are
+    /// looked at.
     pub(super) fn history(
         &self,
         from: Revision,
         max_bytes: usize,
-    ) -> Result<Vec<quorate_wire::kv::Event>, ReadError> {
+        wanted: &Wanted<'_>,
+    ) -> Result<(Vec<quorate_wire::kv::Event>, Revision), ReadError> {
         if from < self.compacted {
             return Err(Refused::Compacted { revision: self.compacted }.into());
         }
         let (mut a, mut b) = (Vec::new(), Vec::new());
         self.keys.event(&mut a, Rev::new(from.max(0), 0));
         self.keys.start(&mut b, table::EVENT + 1);
+        let span = wanted.range.map(Span::of);
         let (mut events, mut bytes, mut last) = (Vec::new(), 0, 0);
         for pair in self.source.scan((Bound::Included(&a), Bound::Excluded(&b))) {
             let (key, value) = pair?;
             let rev = parse_event_key(&key)?;
             if rev.main != last && bytes >= max_bytes {
-                break;
+                return Ok((events, last));
             }
             last = rev.main;
-            let event = self.event(rev, Change::decode(&value)?)?;
-            bytes += 64 + event.kv.key.len() + event.kv.value.len();
+            let change = Change::decode(&value)?;
+            bytes += 64 + value.len();
+            let kind = if change.deleted() { wanted.deletions } else { wanted.puts };
+            if !kind || span.as_ref().is_some_and(|span| !span.contains(&change.key)) {
+                continue;
+            }
+            let event = self.event(rev, change, wanted.prev)?;
             bytes += event.prev.as_ref().map_or(0, |kv| kv.value.len());
             events.push(event);
         }
-        Ok(events)
+        Ok((events, self.revision))
     }
 
-    fn event(&self, rev: Rev, change: Change) -> StateResult<quorate_wire::kv::Event> {
+    fn event(&self, rev: Rev, change: Change, prev_wanted: bool) -> StateResult<quorate_wire::kv::Event> {
         let Change { prev, key, put, .. } = change;
         let deleted = put.is_none();
         let kv = match put {
@@ -445,11 +453,29 @@ impl Snapshot<'_> {
             None => KeyValue { key: key.clone(), mod_revision: rev.main, ..KeyValue::default() },
         };
         // The version before the compacted revision may be gone or not: it is absent in either case.
-        let known = !prev.is_none() && rev.main > self.compacted;
+        let known = prev_wanted && !prev.is_none() && rev.main > self.compacted;
         let before = if known { self.version(prev)? } else { None };
         let prev = before.map(|(_, _, version)| version.into_pair(key));
         Ok(quorate_wire::kv::Event { deleted, kv, prev })
     }
+}
+
+/// Which changes are wanted of the history.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'r> {
+    /// Of keys in this range; `None` for all.
+    pub range: Option<&'r KeyRange>,
+    /// Puts.
+    pub puts: bool,
+    /// Deletions.
+    pub deletions: bool,
+    /// With the pair before them, which is one look-up more a change.
+    pub prev: bool,
+}
+
+impl Wanted<'_> {
+    /// All that there is.
+    pub const ALL: Self = Self { range: None, puts: true, deletions: true, prev: true };
 }
 
 /// A transaction whose branches are chosen.

@@ -6,7 +6,7 @@ use super::fence::Fences;
 use super::layout::{KEY_MAX, Keys, PREFIX, table};
 use super::lease::{LeaseInfo, Leases};
 use super::meta::Meta;
-use super::read::{ReadError, Snapshot};
+use super::read::{ReadError, Snapshot, Wanted};
 use super::source::{Limited, Source, Viewed};
 use super::tally::Tally;
 use crate::table::TablesView;
@@ -120,7 +120,17 @@ impl KvView {
     /// The changes of whole revisions from `from` on, in order, until about `max_bytes` are gathered; empty only if there
     /// is none. `prev` is given where it is known: not at the compacted revision.
     pub fn history(&self, from: Revision, max_bytes: usize) -> Result<Vec<Event>, ReadError> {
-        self.read(|snapshot| snapshot.history(from, max_bytes))
+        Ok(self.history_of(from, max_bytes, &Wanted::ALL)?.0)
+    }
+
+    /// The same of what is `wanted` alone, and the revision up to which that was all.
+    pub fn history_of(
+        &self,
+        from: Revision,
+        max_bytes: usize,
+        wanted: &Wanted<'_>,
+    ) -> Result<(Vec<Event>, Revision), ReadError> {
+        self.read(|snapshot| snapshot.history(from, max_bytes, wanted))
     }
 
     /// The alarms that stand.
