@@ -3,11 +3,11 @@
 //! Sockets, doors and the node's lane share one thread. To turn a million pairs into a message, and that into bytes, takes
 //! the better part of a second, and for so long no heartbeat would go out. So what makes a large reply runs on a thread of
 //! the runtime's pool: first its message, then, since the gRPC library encodes a message only as it is sent, its bytes.
-//! A reply is marked for the latter by an extension, which `front.rs` finds.
+//! A reply is marked for the latter by an extension, which `front.rs` finds. The JSON form of a large message is made so, too (`json.rs`).
 
 use bytes::Bytes;
 use http_body::Frame;
-use quorate_wire::kv::{RangeReply, Reply};
+use quorate_wire::kv::{KeyValue, RangeReply, Reply};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -57,7 +57,10 @@ impl Aside {
         Body::new(Encoded::Waits(Box::pin(async move { this.run(move || encode(body)).await })))
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Status> {
         let stopped = || Status::unavailable("etcdserver: server stopped");
         let _place = self.0.acquire().await.map_err(|_| stopped())?;
         tokio::task::spawn_blocking(work).await.map_err(|_| stopped())
@@ -66,14 +69,20 @@ impl Aside {
 
 /// Whether a reply is large.
 pub(crate) fn is_large(reply: &RangeReply) -> bool {
-    weight(reply) > LARGE
+    are_many(&reply.kvs)
+}
+
+/// Whether a reply with these pairs is large.
+pub(crate) fn are_many(pairs: &[KeyValue]) -> bool {
+    weight(pairs) > LARGE
 }
 
 /// Whether replies are large together, those of inner transactions too.
 pub(crate) fn are_large(replies: &[Reply]) -> bool {
     fn sum(replies: &[Reply]) -> usize {
         let of = |reply: &Reply| match reply {
-            Reply::Range(reply) => weight(reply),
+            Reply::Range(reply) => weight(&reply.kvs),
+            Reply::Delete { prev, .. } => weight(prev),
             Reply::Txn { replies, .. } => sum(replies),
             _ => 1,
         };
@@ -83,9 +92,9 @@ pub(crate) fn are_large(replies: &[Reply]) -> bool {
 }
 
 /// Counts no further than to what is large.
-fn weight(reply: &RangeReply) -> usize {
+fn weight(pairs: &[KeyValue]) -> usize {
     let mut sum = 0;
-    for kv in &reply.kvs {
+    for kv in pairs {
         sum += 1 + kv.value.len() / 1024;
         if sum > LARGE {
             break;

@@ -9,19 +9,20 @@
 //!
 //! A page of another origin that a browser runs is refused, unless it is listed (`origins.rs`).
 
+use crate::aside::Aside;
 use crate::direct::{HEAD, Reply};
-use crate::fields;
 use crate::front::{Front, Page, expired, timeout};
 use crate::values::{Requests, Values};
+use crate::{fields, text};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body::{Body as _, Frame};
 use http_body_util::Full;
 use prost::Message;
 use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, MethodDescriptor, SerializeOptions,
+    DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, MethodDescriptor,
 };
 use std::collections::BTreeMap;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
@@ -83,6 +84,9 @@ const PATHS: [(&str, &str); 51] = [
     ("election/observe", "v3electionpb.Election/Observe"),
     ("election/resign", "v3electionpb.Election/Resign"),
 ];
+
+/// Bytes of a message whose text is made on another thread.
+const LARGE: usize = 64 << 10;
 
 /// What a path stands for.
 struct Call {
@@ -149,7 +153,9 @@ impl Front {
             self.called(as_grpc(call, &head.headers, Full::new(message))).await
         }
         .into_parts();
-        let mut messages = Messages { output: call.method.output(), body, came: BytesMut::new() };
+        let aside = self.gateway.aside.clone();
+        let mut messages =
+            Messages { output: call.method.output(), body, came: BytesMut::new(), aside, made: None };
         let mut page = match Status::from_header_map(&head.headers) {
             Some(status) if status.code() != Code::Ok => refusal(&status),
             _ if call.method.is_server_streaming() => page(200, Body::new(Lines { messages, ended: false })),
@@ -235,13 +241,27 @@ struct Messages {
     body: Reply,
     /// What has come of the next one.
     came: BytesMut,
+    aside: Aside,
+    /// A text that is made aside.
+    made: Option<Pin<Box<dyn Future<Output = Result<String, Status>> + Send>>>,
 }
 
 impl Messages {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<String, Status>>> {
         loop {
+            if let Some(made) = &mut self.made {
+                let text = ready!(made.as_mut().poll(cx));
+                self.made = None;
+                return Poll::Ready(Some(text));
+            }
             if let Some(message) = self.complete() {
-                return Poll::Ready(Some(self.text(message)));
+                let output = self.output.clone();
+                if message.len() <= LARGE {
+                    return Poll::Ready(Some(text(&output, &message)));
+                }
+                let aside = self.aside.clone();
+                self.made = Some(Box::pin(async move { aside.run(move || text(&output, &message)).await? }));
+                continue;
             }
             let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
@@ -269,15 +289,6 @@ impl Messages {
         Some(self.came.split_to(length).freeze())
     }
 
-    fn text(&self, message: Bytes) -> Result<String, Status> {
-        let options = SerializeOptions::new().use_proto_field_name(true);
-        let wrong = |error: &dyn std::fmt::Display| Status::internal(format!("quorate: {error}"));
-        let message = DynamicMessage::decode(self.output.clone(), message).map_err(|e| wrong(&e))?;
-        let mut text = serde_json::Serializer::new(Vec::new());
-        message.serialize_with_options(&mut text, &options).map_err(|e| wrong(&e))?;
-        String::from_utf8(text.into_inner()).map_err(|e| wrong(&e))
-    }
-
     /// The one message of a call that is no stream.
     async fn only(&mut self) -> Result<String, Status> {
         let mut found = None;
@@ -286,6 +297,13 @@ impl Messages {
         }
         found.ok_or_else(|| Status::internal("quorate: the call ended without an answer"))
     }
+}
+
+fn text(output: &MessageDescriptor, message: &[u8]) -> Result<String, Status> {
+    let wrong = |error: String| Status::internal(format!("quorate: {error}"));
+    let mut text = Vec::with_capacity(2 * message.len());
+    text::write(output, message, &mut text).map_err(wrong)?;
+    String::from_utf8(text).map_err(|error| wrong(error.to_string()))
 }
 
 /// The body of a stream.
@@ -611,7 +629,13 @@ mod tests {
         let frames = pieces.chain([Frame::trailers(trailers)]).map(Ok::<_, Status>).collect::<Vec<_>>();
         let body = Body::new(http_body_util::StreamBody::new(tokio_stream::iter(frames)));
         let output = CALLS["maintenance/snapshot"].method.output();
-        let messages = Messages { output, body: Reply::Other(body), came: BytesMut::new() };
+        let messages = Messages {
+            output,
+            body: Reply::Other(body),
+            came: BytesMut::new(),
+            aside: Aside::default(),
+            made: None,
+        };
         let all = http_body_util::BodyExt::collect(Lines { messages, ended: false }).await.unwrap();
         let text = String::from_utf8(all.to_bytes().to_vec()).unwrap();
         let lines: Vec<&str> = text.split_inclusive('\n').collect();

@@ -48,7 +48,8 @@ impl pb::kv_server::Kv for Gateway {
         self.limits.check(&message)?;
         match self.write(&metadata, Command::Delete(convert::delete(message))).await? {
             Answer { head, body: Body::Reply(Reply::Delete { deleted, prev }) } => {
-                Ok(Response::new(convert::delete_response(Some(convert::header(head)), deleted, prev)))
+                let (large, header) = (aside::are_many(&prev), Some(convert::header(head)));
+                self.aside.reply(large, move || convert::delete_response(header, deleted, prev)).await
             }
             other => Err(unexpected(&other.body)),
         }

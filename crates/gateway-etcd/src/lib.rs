@@ -44,6 +44,7 @@ mod shards;
 mod slow;
 mod snapshot;
 mod streamed;
+mod text;
 mod unfinished;
 mod values;
 mod watch;
