@@ -57,6 +57,7 @@ impl pb::lease_server::Lease for Gateway {
         r: tonic::Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         let (metadata, extensions, requests) = r.into_parts();
+        self.require_voter()?;
         self.require_leader(&metadata)?;
         self.explain_stream(Mode::Leader).await;
         let ending = self.endings.listen(wants_leader(&metadata));

@@ -374,10 +374,12 @@ mod tests {
         pub(crate) learner: bool,
         /// What its watch streams are asked; each of them has messages without end.
         pub(crate) watched: Option<Arc<Mutex<Vec<WatchRequest>>>>,
+        /// How it is, where that changes: whether it stops, and for how long it has had no leader. Its watches say nothing then.
+        pub(crate) is: Option<Arc<Mutex<(bool, Option<Span>)>>>,
     }
 
     /// A watch stream of [`Alone`], which goes when nobody holds it any more.
-    struct Watched(Arc<Mutex<Vec<WatchRequest>>>, usize);
+    struct Watched(Arc<Mutex<Vec<WatchRequest>>>, usize, bool);
 
     impl WatchStream for Watched {
         fn request(&mut self, request: WatchRequest) {
@@ -387,7 +389,7 @@ mod tests {
 
         fn poll(&mut self) -> Option<WatchMessage> {
             self.1 = self.1.saturating_sub(1);
-            Some(WatchMessage { id: 5, ..WatchMessage::default() })
+            self.2.then(|| WatchMessage { id: 5, ..WatchMessage::default() })
         }
 
         fn owed(&self) -> usize {
@@ -458,7 +460,7 @@ mod tests {
         }
 
         fn leaderless(&self) -> Option<Span> {
-            Some(Span::from_secs(1))
+            self.is.as_ref().map_or(Some(Span::from_secs(1)), |is| is.lock().unwrap().1)
         }
 
         fn away(&self) -> bool {
@@ -466,11 +468,11 @@ mod tests {
         }
 
         fn stopping(&self) -> bool {
-            false
+            self.is.as_ref().is_some_and(|is| is.lock().unwrap().0)
         }
 
         fn watch(&self, _: Box<dyn Fn() + Send + Sync>) -> Box<dyn WatchStream> {
-            Box::new(Watched(self.watched.clone().expect("nobody watches here"), 0))
+            Box::new(Watched(self.watched.clone().expect("nobody watches here"), 0, self.is.is_none()))
         }
 
         fn snapshot(&self, _: quorate_node::api::SnapshotForm, opened: quorate_node::api::Opened) {

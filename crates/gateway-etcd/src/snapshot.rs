@@ -14,8 +14,11 @@ use quorate_node::figures::Histogram;
 use quorate_proto::etcdserverpb as pb;
 use sha2::{Digest, Sha256};
 use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::Stream;
 use tonic::Status;
@@ -49,6 +52,8 @@ pub(crate) async fn open(gateway: &Gateway, metadata: &MetadataMap) -> Result<Me
     gateway.door.snapshot(form, Box::new(move |opened| drop(give.send(opened))));
     let pieces = take.await.unwrap_or(Err(Failure::Stopping)).map_err(|failure| failure::status(&failure))?;
     let (give, take) = mpsc::channel(2);
+    let (taker, stalled) = (Taker { runtime: Handle::current(), patience: PATIENCE }, Arc::default());
+    let give = Give { messages: give, taker, stalled: Arc::clone(&stalled) };
     let counters = gateway.counters.clone();
     std::thread::Builder::new()
         .name("snapshot".into())
@@ -59,7 +64,40 @@ pub(crate) async fn open(gateway: &Gateway, metadata: &MetadataMap) -> Result<Me
         })
         .map_err(|e| Status::unavailable(format!("quorate: a thread did not start: {e}")))?;
     let ending = gateway.endings.listen(wants_leader(metadata));
-    Ok(Messages { messages: take, ending })
+    Ok(Messages { messages: take, ending, stalled })
+}
+
+/// So long a client may take nothing of its snapshot: what it pins keeps its room, and there are few places.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where messages are given on, from a thread of their own.
+struct Give {
+    messages: mpsc::Sender<Result<pb::SnapshotResponse, Status>>,
+    taker: Taker,
+    stalled: Arc<AtomicBool>,
+}
+
+/// How long a client may take.
+struct Taker {
+    runtime: Handle,
+    patience: Duration,
+}
+
+impl Give {
+    /// False once nobody takes anything any more.
+    fn give(&self, message: Result<pb::SnapshotResponse, Status>) -> bool {
+        if self.stalled.load(Ordering::Relaxed) {
+            return false;
+        }
+        let taken = async { tokio::time::timeout(self.taker.patience, self.messages.send(message)).await };
+        match self.taker.runtime.block_on(taken) {
+            Ok(taken) => taken.is_ok(),
+            Err(_) => {
+                self.stalled.store(true, Ordering::Relaxed);
+                false
+            }
+        }
+    }
 }
 
 /// The form that is asked for.
@@ -74,18 +112,18 @@ fn form(metadata: &MetadataMap, version: &str) -> Result<SnapshotForm, Status> {
 }
 
 /// Reads all pieces, adds what belongs to the end, and gives it on in messages. Ends when nobody takes them any more.
-fn read(pieces: Box<dyn Pieces>, version: &str, give: &mpsc::Sender<Result<pb::SnapshotResponse, Status>>) {
+fn read(pieces: Box<dyn Pieces>, version: &str, give: &Give) {
     let mut sending = Sending { version, give, sum: Sha256::new(), sent: 0 };
     match pieces.read(&mut |piece, whole| sending.piece(&piece, whole)) {
         Ok(()) => sending.end(),
-        Err(failure) => drop(give.blocking_send(Err(failure::status(&failure)))),
+        Err(failure) => drop(give.give(Err(failure::status(&failure)))),
     }
 }
 
 /// A snapshot on its way.
 struct Sending<'g> {
     version: &'g str,
-    give: &'g mpsc::Sender<Result<pb::SnapshotResponse, Status>>,
+    give: &'g Give,
     sum: Sha256,
     sent: u64,
 }
@@ -95,7 +133,7 @@ impl Sending<'_> {
     fn piece(&mut self, piece: &Bytes, whole: u64) -> bool {
         self.sum.update(piece);
         let mut blobs = (0..piece.len()).step_by(BLOB_MAX);
-        !self.give.is_closed()
+        !self.give.messages.is_closed()
             && blobs.all(|at| self.send(piece.slice(at..(at + BLOB_MAX).min(piece.len())), whole))
     }
 
@@ -108,7 +146,7 @@ impl Sending<'_> {
     fn message(&self, blob: Bytes, remaining_bytes: u64) -> bool {
         let version = self.version.to_string();
         let message = pb::SnapshotResponse { header: None, remaining_bytes, blob, version };
-        self.give.blocking_send(Ok(message)).is_ok()
+        self.give.give(Ok(message))
     }
 
     /// The padding, and the sum.
@@ -126,6 +164,8 @@ impl Sending<'_> {
 pub(crate) struct Messages {
     messages: mpsc::Receiver<Result<pb::SnapshotResponse, Status>>,
     ending: crate::ending::Ending,
+    /// Its client has taken nothing for too long.
+    stalled: Arc<AtomicBool>,
 }
 
 impl Stream for Messages {
@@ -138,6 +178,51 @@ impl Stream for Messages {
             while self.messages.try_recv().is_ok() {}
             return Poll::Ready(Some(Err(status)));
         }
-        self.messages.poll_recv(cx)
+        match ready!(self.messages.poll_recv(cx)) {
+            None if self.stalled.swap(false, Ordering::Relaxed) => {
+                let most = PATIENCE.as_secs();
+                let told =
+                    format!("quorate: nothing of the snapshot was taken for {most} s; ask again and read on");
+                Poll::Ready(Some(Err(Status::deadline_exceeded(told))))
+            }
+            message => Poll::Ready(message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_node::api::TakePiece;
+    use tokio_stream::StreamExt;
+
+    struct Endless;
+
+    impl Pieces for Endless {
+        fn read(self: Box<Self>, take: &mut TakePiece<'_>) -> Result<(), Failure> {
+            while take(Bytes::from_static(&[7; 512]), 1 << 40) {}
+            Ok(())
+        }
+    }
+
+    /// A client that does not read gives its place back, and hears why once it reads.
+    #[tokio::test]
+    async fn who_takes_nothing_loses_the_snapshot() {
+        let (messages, take) = mpsc::channel(2);
+        let taker = Taker { runtime: Handle::current(), patience: Duration::from_millis(20) };
+        let stalled = Arc::<AtomicBool>::default();
+        let give = Give { messages, taker, stalled: stalled.clone() };
+        let reading = std::thread::spawn(move || read(Box::new(Endless), "3.5.21", &give));
+        while !reading.is_finished() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let door = Arc::new(crate::tests::Alone::default());
+        let ending = crate::ending::Endings::start(door).listen(false);
+        let all: Vec<_> = Messages { messages: take, ending, stalled }.collect().await;
+        let (last, before) = all.split_last().unwrap();
+        assert_eq!((before.len(), before.iter().all(Result::is_ok)), (2, true));
+        assert!(
+            last.as_ref().is_err_and(|status| status.message().contains("nothing of the snapshot was taken"))
+        );
     }
 }

@@ -346,12 +346,63 @@ async fn compressed_requests_are_read() {
     assert_eq!(told.code(), "0", "{}", told.text());
 }
 
-/// Claim: who asks a learner for a watch is refused, and goes to a member that votes.
+/// Claim: who asks a learner for a watch or for keep-alives is refused at once, and goes to a member that votes.
 #[tokio::test]
 async fn a_learner_serves_no_watch() {
-    let watch = Asked::new("/etcdserverpb.Watch/Watch", &[]);
-    let told = watch.same(&front(Alone { learner: true, ..Alone::default() }), "a watch").await;
-    assert_eq!((told.code(), told.text().as_str()), ("9", "etcdserver: rpc not supported for learner"));
+    for path in ["/etcdserverpb.Watch/Watch", "/etcdserverpb.Lease/LeaseKeepAlive"] {
+        let told =
+            Asked::new(path, &[]).same(&front(Alone { learner: true, ..Alone::default() }), path).await;
+        assert_eq!((told.code(), told.text().as_str()), ("9", "etcdserver: rpc not supported for learner"));
+    }
+}
+
+/// What a client says that has more to say.
+struct Open;
+
+impl http_body::Body for Open {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Poll::Pending
+    }
+}
+
+/// Claim: a stream ends with UNAVAILABLE where the node stops, and, if its client asked for a leader, where there was none for three
+/// election timeouts; a clean end, or another code, would end a client's watch for good.
+#[tokio::test]
+async fn a_stream_ends_so_that_its_client_goes_elsewhere() {
+    let seconds = |n| Some(quorate_base::time::Duration::from_secs(n));
+    let cases = [
+        (true, (true, None), Some("etcdserver: server stopped")),
+        (false, (true, None), Some("etcdserver: server stopped")),
+        (true, (false, seconds(4)), Some("etcdserver: no leader")),
+        (true, (false, seconds(2)), None),
+        (false, (false, seconds(4)), None),
+    ];
+    for path in ["/etcdserverpb.Watch/Watch", "/etcdserverpb.Lease/LeaseKeepAlive"] {
+        for (needs_leader, becomes, expected) in cases {
+            let is = Arc::new(std::sync::Mutex::new((false, None)));
+            let watched = Some(Arc::default());
+            let front = front(Alone { is: Some(is.clone()), watched, ..Alone::default() });
+            let mut request = http::Request::post(path).version(http::Version::HTTP_2);
+            request = request.header("content-type", "application/grpc");
+            if needs_leader {
+                request = request.header("hasleader", "true");
+            }
+            let Ok(answer) = front.clone().answer(request.body(Open).unwrap()).await;
+            assert!(!answer.headers().contains_key("grpc-status"), "{path} is open");
+            *is.lock().unwrap() = becomes;
+            let mut body = answer.into_body();
+            let end = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+            let end = tokio::time::timeout(Duration::from_millis(200), end).await.ok();
+            let trailers = end.map(|frame| frame.unwrap().unwrap().into_trailers().unwrap());
+            let status = trailers.map(|trailers| Status::from_header_map(&trailers).unwrap());
+            let told = status.as_ref().map(|status| (status.code(), status.message()));
+            let expected = expected.map(|text| (tonic::Code::Unavailable, text));
+            assert_eq!(told, expected, "{path}: {needs_leader} {becomes:?}");
+        }
+    }
 }
 
 /// Claim: who looks whether anything answers finds the service that gRPC names for that.

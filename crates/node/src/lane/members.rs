@@ -29,6 +29,8 @@ use super::pending::Want;
 
 /// How many learners there may be, as in etcd. Members that join are no such learners.
 const LEARNERS_MAX: usize = 1;
+/// So many may wait for the leadership to move.
+const MOVES_MAX: usize = 1024;
 /// How long a node waits before it publishes itself again.
 const PUBLISH_PAUSE: Duration = Duration::from_secs(1);
 
@@ -343,6 +345,9 @@ impl Group {
         }
         if !self.raft.membership().voters.contains(&to) {
             return done(Err(Failure::BadTransferee));
+        }
+        if self.members.moves.len() >= MOVES_MAX {
+            return done(Err(Failure::Overloaded));
         }
         self.raft.handle(now, Input::Transfer { to });
         if let Some(trace) = &mut trace {

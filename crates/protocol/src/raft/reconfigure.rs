@@ -128,6 +128,12 @@ impl Raft {
         if self.role != Role::Leader || to == self.config.id || !self.membership().voters.contains(&to) {
             return;
         }
+        // No proposal is taken while a transfer is under way. So one to who has been silent is none, and to ask again prolongs nothing:
+        // in a loop it would keep all writes out for as long as it runs.
+        let silent = self.progress.get(&to).is_none_or(|p| now.since(p.heard) > self.config.election_max);
+        if silent || self.transfer.is_some_and(|(other, until)| other == to && now < until) {
+            return;
+        }
         self.transfer = Some((to, now + self.config.election_max));
         self.finish_transfer(to);
     }
