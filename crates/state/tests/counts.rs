@@ -9,18 +9,26 @@ use quorate_storage::memory::MemoryStore;
 use quorate_storage::state::{CheckpointJob, Range, Scan, State, StateResult, StateStore, Upkeep, View};
 use quorate_wire::command;
 use quorate_wire::kv::{Command, DeleteRange, KeyRange, Op, Put, Txn};
-use std::sync::Arc;
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-/// A state that counts the pairs which its views hand out.
+/// Scans of keys: from which number on, and before which they ended.
+type Walked = Arc<Mutex<Vec<(u64, u64)>>>;
+
+/// A state that counts the pairs which its views hand out, and says over which keys their scans went.
 struct Counting {
     inner: Box<dyn State>,
     read: Arc<AtomicU64>,
+    walked: Walked,
 }
 
 struct CountingView {
     inner: Arc<dyn View>,
     read: Arc<AtomicU64>,
+    walked: Walked,
 }
 
 impl State for Counting {
@@ -40,7 +48,8 @@ impl State for Counting {
         self.inner.scan_back(range)
     }
     fn view(&self) -> Arc<dyn View> {
-        Arc::new(CountingView { inner: self.inner.view(), read: self.read.clone() })
+        let (read, walked) = (self.read.clone(), self.walked.clone());
+        Arc::new(CountingView { inner: self.inner.view(), read, walked })
     }
     fn seal(&mut self) -> StateResult<Box<dyn CheckpointJob>> {
         self.inner.seal()
@@ -59,8 +68,27 @@ impl View for CountingView {
         self.inner.get(key)
     }
     fn scan<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
-        Box::new(self.inner.scan(range).inspect(|_| {
-            self.read.fetch_add(1, Ordering::Relaxed);
+        let bound = |bound: Bound<&[u8]>| match bound {
+            Bound::Included(key) | Bound::Excluded(key) => number(key),
+            Bound::Unbounded => None,
+        };
+        let (from, to) = (bound(range.0).unwrap_or(0), bound(range.1).unwrap_or(u64::MAX));
+        let mut walked = self.walked.lock().unwrap();
+        let at = walked.len();
+        walked.push((from, from));
+        drop(walked);
+        let mut pairs = self.inner.scan(range);
+        Box::new(std::iter::from_fn(move || {
+            let pair = pairs.next();
+            self.read.fetch_add(u64::from(pair.is_some()), Ordering::Relaxed);
+            let upto = match &pair {
+                Some(pair) => pair.as_ref().ok().and_then(|(key, _)| number(key)).map(|n| n + 1),
+                None => Some(to),
+            };
+            if let (Some(upto), Some(walked)) = (upto, self.walked.lock().unwrap().get_mut(at)) {
+                walked.1 = upto.max(from);
+            }
+            pair
         }))
     }
     fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
@@ -69,7 +97,8 @@ impl View for CountingView {
         }))
     }
     fn lasting(&self) -> Arc<dyn View> {
-        Arc::new(Self { inner: self.inner.lasting(), read: self.read.clone() })
+        let (read, walked) = (self.read.clone(), self.walked.clone());
+        Arc::new(Self { inner: self.inner.lasting(), read, walked })
     }
 }
 
@@ -91,7 +120,9 @@ fn a_count_over_many_keys_reads_two_partial_blocks_at_most() {
     let identity = Identity { cluster: 1, node: NodeId(1) };
     let inner = MemoryStore::new(Arc::new(FaultyDisk::new(1)), "state", identity).open(None).unwrap();
     let read = Arc::new(AtomicU64::new(0));
-    let mut kv = Kv::open(ShardId(1), Box::new(Counting { inner, read: read.clone() })).unwrap();
+    let mut kv =
+        Kv::open(ShardId(1), Box::new(Counting { inner, read: read.clone(), walked: Walked::default() }))
+            .unwrap();
     let mut rng = Rng::new(5);
     let mut order: Vec<u64> = (0..keys).collect();
     for i in (1..order.len()).rev().take(order.len() / 2) {
@@ -125,4 +156,65 @@ fn a_count_over_many_keys_reads_two_partial_blocks_at_most() {
     let reply = view.range(&page).unwrap();
     assert_eq!((reply.kvs.len(), reply.count as u64, reply.more), (500, view.len(), true));
     assert!(read.load(Ordering::Relaxed) <= 501 + 2 * 256);
+}
+
+/// What is deleted leaves marks in the store, which a scan walks without a word. Claim: where nothing is left nothing is scanned, and
+/// elsewhere a read is told of what it walks, within a factor.
+#[test]
+fn marks_of_deletions_are_passed_over_or_counted() {
+    const KEYS: u64 = 40_000;
+    let identity = Identity { cluster: 1, node: NodeId(1) };
+    let inner = MemoryStore::new(Arc::new(FaultyDisk::new(1)), "state", identity).open(None).unwrap();
+    let (read, walked) = (Arc::default(), Walked::default());
+    let mut kv = Kv::open(ShardId(1), Box::new(Counting { inner, read, walked: walked.clone() })).unwrap();
+    for n in 0..KEYS {
+        apply(&mut kv, &Command::Put(Put { key: key(n), ..Put::default() }));
+    }
+    // A quarter goes at once, one key by one from its end, one key by one but for a few, and stays.
+    let quarter = KEYS / 4;
+    let mut gone = BTreeSet::new();
+    let mut delete = |kv: &mut Kv, from: u64, upto: u64| {
+        let range = KeyRange { key: key(from), end: key(upto) };
+        apply(kv, &Command::Delete(DeleteRange { range, prev_kv: false }));
+        gone.extend(from..upto);
+    };
+    delete(&mut kv, 0, quarter);
+    (quarter..2 * quarter).rev().for_each(|n| delete(&mut kv, n, n + 1));
+    (2 * quarter..3 * quarter).filter(|n| n % 500 > 1).for_each(|n| delete(&mut kv, n, n + 1));
+    let mut rng = Rng::new(3);
+    for round in 0..2_000 {
+        if round == 1_000 {
+            // In the midst of what is gone.
+            let again = quarter / 2;
+            apply(&mut kv, &Command::Put(Put { key: key(again), ..Put::default() }));
+            gone.remove(&again);
+        }
+        let view = kv.view();
+        let from = rng.below(KEYS);
+        let range = KeyRange { key: key(from), end: key(KEYS) };
+        let range = quorate_wire::kv::Range { range, limit: 1, ..Default::default() };
+        walked.lock().unwrap().clear();
+        let spent = Cell::new(0);
+        let reply = view.range_while(&range, &|units| {
+            spent.set(spent.get() + units);
+            true
+        });
+        let expected = (from..KEYS).find(|n| !gone.contains(n)).map(key);
+        assert_eq!(reply.unwrap().unwrap().kvs.first().map(|kv| kv.key.clone()), expected);
+        let marks: usize = walked.lock().unwrap().iter().map(|(a, b)| gone.range(*a..*b).count()).sum();
+        if from < 2 * quarter && round < 1_000 {
+            assert!(marks < 1_100, "round {round}: {marks} marks from {from} on, where nothing is left");
+        }
+        assert!(
+            marks <= 8 * spent.get() + 600,
+            "round {round}: {marks} marks for {} from {from}",
+            spent.get()
+        );
+    }
+}
+
+/// The number of a stored key of table `LATEST`, or that of what lies behind it.
+fn number(stored: &[u8]) -> Option<u64> {
+    let key = stored.get(8..).filter(|rest| rest.first() == Some(&b'L'))?;
+    Some(std::str::from_utf8(key.get(5..13)?).ok()?.parse().ok()?)
 }

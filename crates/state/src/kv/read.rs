@@ -6,7 +6,7 @@
 //!
 //! [`Path`]: super::layout::Path
 
-use super::counts::{self, Blocks, latest_range};
+use super::counts::{self, Blocks, Stretches};
 use super::layout::{
     Change, KEY_MAX, Keys, Record, Rev, damaged, decode_mark, parse_deleted, parse_event_key, table,
 };
@@ -229,7 +229,16 @@ impl Snapshot<'_> {
     ) -> Box<dyn Iterator<Item = StateResult<KeyValue>> + 's> {
         let (mut a, mut b) = (Vec::new(), Vec::new());
         let cut = super::layout::PREFIX + 1;
-        let latest = self.source.scan(latest_range(self.keys, from, end, &mut a, &mut b)).map(move |pair| {
+        let stretches = Stretches {
+            blocks: self.blocks,
+            source: self.source,
+            keys: self.keys,
+            from: Some(Bytes::copy_from_slice(from)),
+            end: end.clone(),
+            beside: at < self.revision,
+            scan: None,
+        };
+        let latest = stretches.map(move |pair| {
             let (key, value) = pair?;
             Ok((key.slice(cut..), Record::decode(value)?))
         });

@@ -10,6 +10,10 @@ pub(crate) trait Source {
     fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>>;
     fn scan<'a>(&'a self, range: Range<'_>) -> Scan<'a>;
     fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a>;
+    /// Something that costs as much as so many pairs, and gives none, is about to be walked.
+    fn spend(&self, _units: usize) -> StateResult<()> {
+        Ok(())
+    }
 }
 
 /// The writer's state, all earlier writes seen.
@@ -68,11 +72,7 @@ impl<'s> Limited<'s> {
     }
 
     fn pass(&self, bytes: usize) -> StateResult<()> {
-        if !self.ended.get() && (self.go_on)(1 + bytes / BYTES_A_UNIT) {
-            return Ok(());
-        }
-        self.ended.set(true);
-        Err(StateError::io("the read was ended"))
+        self.spend(1 + bytes / BYTES_A_UNIT)
     }
 
     fn passing<'a>(&'a self, scan: Scan<'a>) -> Scan<'a> {
@@ -97,5 +97,13 @@ impl Source for Limited<'_> {
 
     fn scan_back<'a>(&'a self, range: Range<'_>) -> Scan<'a> {
         self.passing(self.source.scan_back(range))
+    }
+
+    fn spend(&self, units: usize) -> StateResult<()> {
+        if !self.ended.get() && (self.go_on)(units) {
+            return Ok(());
+        }
+        self.ended.set(true);
+        Err(StateError::io("the read was ended"))
     }
 }

@@ -94,7 +94,7 @@ impl KvView {
         let blocks = blocks.into_iter().flatten().map(|(boundary, block)| {
             let mut key = vec![table::BLOCK];
             key.extend_from_slice(boundary);
-            Ok((key.into(), Bytes::copy_from_slice(&block.0.to_le_bytes())))
+            Ok((key.into(), Bytes::copy_from_slice(&block.count.to_le_bytes())))
         });
         let stored = self.stored_after(if after < &[STORED][..] { &[STORED] } else { after });
         let stored = stored.filter_map(|pair| match pair {
