@@ -29,6 +29,9 @@ const BLOCK_THIN: u32 = BLOCK_MAX / 4;
 /// Blocks with more marks of deletions than this together do not join.
 const GRAVES_MAX: u32 = if cfg!(test) { 3 } else { 1024 };
 
+/// A key in a hole gets a block of its own while there are no more blocks than this, and than as many as thin ones had.
+const ALONE_MAX: u64 = if cfg!(test) { 5 } else { 1024 };
+
 /// What lies in a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Block {
@@ -124,10 +127,8 @@ impl Counts {
     /// `key` was created; it is in table `LATEST` already.
     pub(super) fn created(&mut self, key: &Bytes, source: &dyn Source, keys: Keys) -> StateResult<()> {
         let (boundary, Block { count, graves }) = self.block_of(key);
-        if count == 0 && graves > GRAVES_MAX && boundary != *key {
-            // What lies before it stays a hole.
-            self.set(boundary, Block { count: 0, graves: graves - graves / 2 });
-            self.set(Bytes::copy_from_slice(key), Block { count: 1, graves: graves / 2 });
+        if count == 0 && graves > GRAVES_MAX {
+            self.created_in_hole(boundary, graves, key);
             return Ok(());
         }
         // Mostly it takes the place of a mark, where there are any.
@@ -154,6 +155,23 @@ impl Counts {
             self.set(Bytes::copy_from_slice(&middle), rest);
         }
         Ok(())
+    }
+
+    /// What lies before a key stays a hole, and what lies behind it too, unless there are many blocks already.
+    fn created_in_hole(&mut self, boundary: Bytes, graves: u32, key: &Bytes) {
+        let alone = self.blocks.len() as u64 <= ALONE_MAX + self.blocks.weight() / u64::from(BLOCK_THIN);
+        let key = Bytes::copy_from_slice(key);
+        if !alone {
+            self.set(boundary, Block { count: 0, graves: graves - graves / 2 });
+            self.set(key, Block { count: 1, graves: graves / 2 });
+            return;
+        }
+        let behind = Bytes::from([&key[..], &[0]].concat());
+        self.set(boundary, Block { count: 0, graves });
+        self.set(key, Block::of(1));
+        if self.blocks.get(&behind[..]).is_none() {
+            self.set(behind, Block { count: 0, graves });
+        }
     }
 
     /// `key` was deleted.
