@@ -10,7 +10,7 @@ mod workload;
 pub use model::{Model, Outcome};
 pub use workload::Workload;
 
-use crate::kv::{Events, Kv, KvView, LeaseInfo, ReadError};
+use crate::kv::{Events, Kv, KvView, LeaseInfo, ReadError, Wanted};
 use bytes::Bytes;
 use quorate_base::{Base, Entry, EntryId, EntryKind, Index, NodeId, ShardId, Term};
 use quorate_storage::state::{CheckpointJob, StateStore};
@@ -279,6 +279,29 @@ impl Run<'_> {
         assert_eq!(got, expected, "history from {from} until {until}, compacted {compacted}");
         let any = self.model.events.iter().any(|e| (from..=newest).contains(&e.kv.mod_revision));
         assert_eq!(any, !got.is_empty(), "an empty history from {from} up to {newest}");
+        self.read_what_is_wanted(view, from, max_bytes, until);
+    }
+
+    /// Of the same history a part: as far as that of all goes, or further.
+    fn read_what_is_wanted(&mut self, view: &KvView, from: Revision, max_bytes: usize, until: Revision) {
+        let range = self.workload.key_range();
+        let [all, puts, deletions, prev] = [4, 3, 3, 2].map(|n| self.chance(n) == 0);
+        let wanted = Wanted { range: (!all).then_some(&range), puts: !puts, deletions: !deletions, prev };
+        let (got, upto) = view.history_of(from, max_bytes, &wanted).expect("the history is there");
+        assert!((until..=view.revision()).contains(&upto), "{upto} and not {until}, {wanted:?}");
+        let expected: Vec<Event> = self
+            .model
+            .events
+            .iter()
+            .filter(|e| (from..=upto).contains(&e.kv.mod_revision))
+            .filter(|e| if e.deleted { wanted.deletions } else { wanted.puts })
+            .filter(|e| all || model::within(&range, &e.kv.key))
+            .map(|e| {
+                let known = wanted.prev && e.kv.mod_revision > view.compacted();
+                Event { prev: e.prev.clone().filter(|_| known), ..e.clone() }
+            })
+            .collect();
+        assert_eq!(got, expected, "from {from} until {upto}, {wanted:?}");
     }
 
     fn read_old(&mut self, at: usize) {

@@ -337,7 +337,7 @@ impl Model {
     }
 }
 
-fn within(range: &KeyRange, key: &Bytes) -> bool {
+pub(super) fn within(range: &KeyRange, key: &Bytes) -> bool {
     if range.end.is_empty() {
         return *key == range.key;
     }
