@@ -420,9 +420,11 @@ mod tests {
         }
     }
 
+    type Ranges = Vec<(Bytes, Bytes)>;
+
     /// The rule as it reads, each level with all that lies below it.
-    fn plainly(ops: &[pb::RequestOp]) -> Option<(Vec<Bytes>, Vec<(Bytes, Bytes)>)> {
-        let (mut puts, mut deletes): (Vec<Bytes>, Vec<(Bytes, Bytes)>) = Default::default();
+    fn plainly(ops: &[pb::RequestOp]) -> Option<(Vec<Bytes>, Ranges)> {
+        let (mut puts, mut deletes): (Vec<Bytes>, Ranges) = Default::default();
         let deletion = |d: &pb::DeleteRangeRequest| {
             let one = d.range_end.is_empty();
             let end = if one { [&d.key[..], &[0]].concat().into() } else { d.range_end.clone() };

@@ -235,6 +235,8 @@ fn as_grpc<B>(call: &Call, headers: &http::HeaderMap, body: B) -> http::Request<
     request
 }
 
+type Making = Pin<Box<dyn Future<Output = Result<String, Status>> + Send>>;
+
 /// The messages of an answer, as texts.
 struct Messages {
     output: MessageDescriptor,
@@ -243,7 +245,7 @@ struct Messages {
     came: BytesMut,
     aside: Aside,
     /// A text that is made aside.
-    made: Option<Pin<Box<dyn Future<Output = Result<String, Status>> + Send>>>,
+    made: Option<Making>,
 }
 
 impl Messages {

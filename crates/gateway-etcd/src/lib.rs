@@ -361,6 +361,9 @@ mod tests {
     use quorate_wire::kv::{Alarm, Command, KeyValue, RangeReply, Reply};
     use std::sync::Mutex;
 
+    /// Whether a node stops, and for how long it has had no leader.
+    pub(crate) type Moment = (bool, Option<Span>);
+
     /// A node without a leader: its own state is all that it answers from, if it has one.
     #[derive(Default)]
     pub(crate) struct Alone {
@@ -375,7 +378,7 @@ mod tests {
         /// What its watch streams are asked; each of them has messages without end.
         pub(crate) watched: Option<Arc<Mutex<Vec<WatchRequest>>>>,
         /// How it is, where that changes: whether it stops, and for how long it has had no leader. Its watches say nothing then.
-        pub(crate) is: Option<Arc<Mutex<(bool, Option<Span>)>>>,
+        pub(crate) is: Option<Arc<Mutex<Moment>>>,
     }
 
     /// A watch stream of [`Alone`], which goes when nobody holds it any more.

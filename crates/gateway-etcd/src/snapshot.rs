@@ -64,7 +64,7 @@ pub(crate) async fn open(gateway: &Gateway, metadata: &MetadataMap) -> Result<Me
         })
         .map_err(|e| Status::unavailable(format!("quorate: a thread did not start: {e}")))?;
     let ending = gateway.endings.listen(wants_leader(metadata));
-    Ok(Messages { messages: take, ending, stalled })
+    Ok(Messages { came: take, ending, stalled })
 }
 
 /// So long a client may take nothing of its snapshot: what it pins keeps its room, and there are few places.
@@ -90,13 +90,11 @@ impl Give {
             return false;
         }
         let taken = async { tokio::time::timeout(self.taker.patience, self.messages.send(message)).await };
-        match self.taker.runtime.block_on(taken) {
-            Ok(taken) => taken.is_ok(),
-            Err(_) => {
-                self.stalled.store(true, Ordering::Relaxed);
-                false
-            }
+        let taken = self.taker.runtime.block_on(taken);
+        if taken.is_err() {
+            self.stalled.store(true, Ordering::Relaxed);
         }
+        taken.is_ok_and(|taken| taken.is_ok())
     }
 }
 
@@ -162,7 +160,7 @@ impl Sending<'_> {
 
 /// The messages of one snapshot.
 pub(crate) struct Messages {
-    messages: mpsc::Receiver<Result<pb::SnapshotResponse, Status>>,
+    came: mpsc::Receiver<Result<pb::SnapshotResponse, Status>>,
     ending: crate::ending::Ending,
     /// Its client has taken nothing for too long.
     stalled: Arc<AtomicBool>,
@@ -174,11 +172,11 @@ impl Stream for Messages {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Poll::Ready(status) = self.ending.poll(cx) {
             // Nothing comes behind it.
-            self.messages.close();
-            while self.messages.try_recv().is_ok() {}
+            self.came.close();
+            while self.came.try_recv().is_ok() {}
             return Poll::Ready(Some(Err(status)));
         }
-        match ready!(self.messages.poll_recv(cx)) {
+        match ready!(self.came.poll_recv(cx)) {
             None if self.stalled.swap(false, Ordering::Relaxed) => {
                 let most = PATIENCE.as_secs();
                 let told =
@@ -218,7 +216,7 @@ mod tests {
         }
         let door = Arc::new(crate::tests::Alone::default());
         let ending = crate::ending::Endings::start(door).listen(false);
-        let all: Vec<_> = Messages { messages: take, ending, stalled }.collect().await;
+        let all: Vec<_> = Messages { came: take, ending, stalled }.collect().await;
         let (last, before) = all.split_last().unwrap();
         assert_eq!((before.len(), before.iter().all(Result::is_ok)), (2, true));
         assert!(

@@ -176,7 +176,7 @@ mod tests {
         pb::RangeResponse {
             header: Some(header),
             kvs: (0..pairs).map(kv).collect(),
-            more: pairs % 2 == 0,
+            more: pairs.is_multiple_of(2),
             count: i64::MAX,
         }
     }

@@ -96,7 +96,8 @@ async fn once(
     way: Way,
 ) -> Result<(Duration, Duration), String> {
     let at = cluster.leader().await.ok_or("nobody leads")?;
-    (writers.reset(), machine.reset());
+    writers.reset();
+    machine.reset();
     match way {
         Way::LeftAlone => {}
         Way::Asked => move_leader(cluster, at, (at + 1) % 3).await?,

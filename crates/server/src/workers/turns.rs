@@ -109,7 +109,9 @@ mod tests {
             drop(turn);
         }
         over.store(true, Ordering::SeqCst);
-        endless.into_iter().for_each(|reader| reader.join().unwrap());
+        for reader in endless {
+            reader.join().unwrap();
+        }
         assert_eq!(lock(&turns.state).free, 2);
     }
 }

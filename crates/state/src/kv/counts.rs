@@ -303,9 +303,7 @@ impl Iterator for Stretches<'_> {
             if let Some(pair) = self.scan.as_mut().and_then(Iterator::next) {
                 return Some(pair);
             }
-            if self.from.is_none() {
-                return None;
-            }
+            self.from.as_ref()?;
             if let Err(error) = self.begin() {
                 self.from = None;
                 return Some(Err(error));

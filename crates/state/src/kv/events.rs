@@ -41,7 +41,7 @@ impl Default for Events {
 impl From<Vec<Event>> for Events {
     fn from(list: Vec<Event>) -> Self {
         let mut events = Self::default();
-        list.into_iter().for_each(|event| events.push(event));
+        events.add(list);
         events
     }
 }
@@ -74,7 +74,7 @@ impl Events {
             return;
         }
         match more {
-            Self::Listed { list, .. } => list.into_iter().for_each(|event| self.push(event)),
+            Self::Listed { list, .. } => self.add(list),
             Self::Between { first: a, last: b } => {
                 self.name();
                 if let Self::Between { first, last } = self {
@@ -82,6 +82,12 @@ impl Events {
                     widen(first, last, &b);
                 }
             }
+        }
+    }
+
+    fn add(&mut self, list: Vec<Event>) {
+        for event in list {
+            self.push(event);
         }
     }
 
