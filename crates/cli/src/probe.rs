@@ -203,6 +203,24 @@ pub(crate) async fn status(endpoint: &str, patience: Duration) -> Result<NodeSta
     })
 }
 
+/// What a node holds, in two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hashed {
+    /// Of all pairs up to a revision.
+    pub(crate) hash: u32,
+    /// From this revision on.
+    pub(crate) compacted: i64,
+}
+
+/// Has one node read all that it holds up to a revision.
+pub(crate) async fn hash(endpoint: &str, revision: i64, patience: Duration) -> Result<Hashed, String> {
+    let channel = connect(endpoint, patience).await?;
+    let mut client = pb::maintenance_client::MaintenanceClient::new(channel);
+    let reply = client.hash_kv(pb::HashKvRequest { revision }).await.map_err(|status| told(&status))?;
+    let reply = reply.into_inner();
+    Ok(Hashed { hash: reply.hash, compacted: reply.compact_revision })
+}
+
 /// Asks one node what it knows of replicas of shards that move, and how far a member is with leaving (0 for none); `None` where
 /// there is no such thing, as in etcd.
 pub(crate) async fn moves(

@@ -3,10 +3,12 @@
 //! It asks the given endpoints for the members, then every member for itself. Nothing here needs a quorum: a cluster
 //! that has lost its majority is when one wants to see this most. It works against any etcd v3 endpoint.
 
+mod compared;
 mod leaderless;
 mod moves;
 mod undecided;
 
+use self::compared::Compared;
 use self::leaderless::Leaderless;
 use self::moves::Moves;
 pub(crate) use self::moves::crowd;
@@ -31,6 +33,9 @@ pub(crate) struct Args {
     /// How long one node may take to answer
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "1s")]
     timeout: Duration,
+    /// Have all members read what they hold, and compare it (this may take minutes)
+    #[arg(long)]
+    compare: bool,
     /// Speak JSON
     #[arg(long)]
     json: bool,
@@ -41,8 +46,10 @@ Examples:
   quorate status
   quorate status --endpoints 10.0.0.1:2379,10.0.0.2:2379 --json
   quorate status --timeout 300ms
+  quorate status --compare
 
-Ends with 0 if every member answers, all agree on one leader, and every shard of a table has one, else with 1.";
+Ends with 0 if every member answers, all agree on one leader, every shard of a table has one, and with --compare all
+hold the same data; else with 1.";
 
 /// One member, asked.
 #[derive(Serialize, Clone, Debug, PartialEq, Eq)]
@@ -85,6 +92,9 @@ struct Report {
     leaderless: Leaderless,
     /// Transactions over several shards whose outcome nobody knows, as the members know them.
     undecided: Undecided,
+    /// What all members hold, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compared: Option<Compared>,
 }
 
 /// Shows it.
@@ -160,6 +170,12 @@ async fn ask(args: &Args) -> Result<Report, Problem> {
     report.undecided = Undecided::of(led.into_iter().map(|(_, led)| led));
     for node in &mut report.nodes {
         node.zone = report.moves.zones.get(&node.id).cloned().unwrap_or_default();
+    }
+    if args.compare {
+        let compared = Compared::asked(&report.nodes).await;
+        report.unhealthy.extend(compared.unhealthy());
+        report.healthy &= report.unhealthy.is_empty();
+        report.compared = Some(compared);
     }
     if let Some(what) = strangers(&clusters) {
         report.healthy = false;
@@ -280,7 +296,7 @@ fn judge(answers: Vec<Answer>) -> Report {
         answers.into_iter().map(|answer| line(answer, furthest, &sizes, leader != 0)).collect();
     let healthy = unhealthy.is_empty() && nodes.iter().all(|n| n.unhealthy.is_empty());
     let (moves, leaderless, undecided) = Default::default();
-    Report { healthy, leader, unhealthy, nodes, moves, leaderless, undecided }
+    Report { healthy, leader, unhealthy, nodes, moves, leaderless, undecided, compared: None }
 }
 
 fn line((endpoint, member, status): Answer, furthest: u64, sizes: &Sizes, led: bool) -> Line {
@@ -402,6 +418,7 @@ fn render(report: &Report, colours: bool) -> String {
     lines.extend(report.leaderless.lines());
     lines.extend(report.moves.lines());
     lines.extend(report.undecided.lines());
+    lines.extend(report.compared.as_ref().and_then(Compared::line));
     for node in &report.nodes {
         lines.extend(
             node.unhealthy.iter().map(|what| format!("{red}unhealthy:{plain} {}: {what}", node.endpoint)),

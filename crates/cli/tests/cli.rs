@@ -329,7 +329,12 @@ fn status_tells_health() {
     assert_eq!(code, 0, "{stdout}{stderr}");
     let status: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(status["nodes"].as_array().unwrap().len(), 3);
-    assert_eq!(status["healthy"], true);
+    assert_eq!((&status["healthy"], &status["compared"]), (&true.into(), &Value::Null));
+    let (code, stdout, stderr) = output(&["status", "--compare", "--endpoints", &endpoint]);
+    assert!(
+        code == 0 && stdout.contains("nodes 1, 2, 3 hold the same data at revision 1 ("),
+        "{stdout}{stderr}"
+    );
     send(pid(&ready["nodes"][0]), Signal::KILL);
     assert_eq!(up.line()["event"], "exited");
     let (code, stdout, stderr) = output(&["status", "--endpoints", &endpoint]);

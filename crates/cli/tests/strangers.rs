@@ -321,6 +321,7 @@ fn calls(cluster: &Cluster) {
     assert_eq!(raw("/v3/kv/put", "application/json", "{}").0, 400);
     cluster.runtime.block_on(too_much(node.channel.clone()));
     cluster.runtime.block_on(extremes(node.channel.clone()));
+    cluster.runtime.block_on(abandoned(&node.channel));
 }
 
 async fn too_much(channel: Channel) {
@@ -409,6 +410,44 @@ async fn extremes(channel: Channel) {
     }
     let sorts = pb::RangeRequest { key, range_end, sort_order: 99, sort_target: -7, ..Default::default() };
     assert_eq!(kv.range(sorts).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+/// A thousand streams on one connection, and ten times as many calls of which the client gives up most somewhere on the way: the streams live on.
+async fn abandoned(channel: &Channel) {
+    let create = pb::WatchCreateRequest { key: "abandoned".into(), ..Default::default() };
+    let create =
+        pb::WatchRequest { request_union: Some(pb::watch_request::RequestUnion::CreateRequest(create)) };
+    let mut streams = Vec::new();
+    for _ in 0..1_000 {
+        let asked =
+            tokio_stream::StreamExt::chain(tokio_stream::once(create.clone()), tokio_stream::pending());
+        let mut watch = pb::watch_client::WatchClient::new(channel.clone());
+        let mut said = watch.watch(asked).await.unwrap().into_inner();
+        assert!(said.message().await.unwrap().unwrap().created);
+        streams.push(said);
+    }
+    let mut calls = tokio::task::JoinSet::new();
+    for writer in 0..50 {
+        let mut kv = pb::kv_client::KvClient::new(channel.clone());
+        calls.spawn(async move {
+            let mut given_up = 0;
+            for n in 0..200_u64 {
+                let range = pb::RangeRequest { key: "abandoned".into(), ..Default::default() };
+                let most = Duration::from_micros(writer * n % 2_000);
+                given_up += u32::from(tokio::time::timeout(most, kv.range(range)).await.is_err());
+            }
+            given_up
+        });
+    }
+    let given_up: u32 = calls.join_all().await.iter().sum();
+    assert!(given_up > 1_000, "{given_up} calls were given up");
+    let mut kv = pb::kv_client::KvClient::new(channel.clone());
+    let put = pb::PutRequest { key: "abandoned".into(), ..Default::default() };
+    kv.put(put).await.unwrap();
+    for said in &mut streams {
+        let message = tokio::time::timeout(CALL, said.message()).await.expect("a stream is silent");
+        assert_eq!(message.unwrap().unwrap().events.len(), 1);
+    }
 }
 
 /// Greetings for the peer port of node 2 that it must refuse, with what its log says about each.

@@ -20,6 +20,7 @@ pub mod force;
 mod founders;
 mod inbox;
 mod leaving;
+mod memory;
 mod met;
 mod mistakes;
 mod ports;

@@ -12,6 +12,7 @@ use crate::error::{ServeError, ServeErrorKind};
 use crate::founders;
 use crate::inbox::Inbox;
 use crate::leaving::Leaving;
+use crate::memory;
 use crate::met::Met;
 use crate::ports::Ports;
 use crate::promised;
@@ -374,6 +375,7 @@ fn recover(
     raft_config.election_max = config.election_max;
     raft_config.lease_reads = config.lease_reads;
     raft_config.commit_patience = COMMIT_PATIENCE;
+    raft_config.log_pin_bytes_max = log_pin_max(memory::allowed(), &raft_config);
     let promised = promised::take(&config.data, config.lease_reads.map(|_| config.election_min))?;
     let (learners, voters) = config.peers.iter().map(|p| p.id).partition(|id| config.learners.contains(id));
     let founders = Membership { voters, learners, ..Membership::default() };
@@ -457,6 +459,12 @@ fn journal_options(node: NodeId) -> Options {
 fn state_options(node: NodeId) -> quorate_lsm::Options {
     let options = quorate_lsm::Options::default();
     quorate_lsm::Options { memtable_bytes: staggered(node, options.memtable_bytes), ..options }
+}
+
+/// Of what a node may have in memory a quarter at most is log that is kept for a follower that takes a snapshot in.
+fn log_pin_max(allowed: Option<u64>, config: &raft::Config) -> usize {
+    let most = allowed.map_or(usize::MAX, |bytes| usize::try_from(bytes / 4).unwrap_or(usize::MAX));
+    config.log_pin_bytes_max.min(most).max(config.log_pin_bytes)
 }
 
 fn no_thread(error: &std::io::Error) -> ServeError {
