@@ -1,5 +1,8 @@
 //! The hub against a history that is simply a list.
 
+mod clock;
+mod sound;
+
 use super::behind::{CAUGHT_BYTES, READING_MAX};
 use super::*;
 use quorate_base::Rng;
@@ -52,6 +55,17 @@ fn event(key: &str, revision: Revision, deleted: bool) -> Event {
     Event { deleted, kv, prev: None }
 }
 
+/// An event, with the pair before it.
+fn replacing(key: &str, revision: Revision, deleted: bool) -> Event {
+    Event { prev: Some(event(key, revision - 1, false).kv), ..event(key, revision, deleted) }
+}
+
+/// Events that are too many to be listed.
+fn named(events: &[Event]) -> Events {
+    let keys = || events.iter().map(|event| event.kv.key.clone());
+    Events::Between { first: keys().min().unwrap(), last: keys().max().unwrap() }
+}
+
 fn hub(ring_bytes: usize, past: &Past) -> Arc<Mutex<Hub>> {
     let options = Options { ring_bytes, message_bytes: 300, ..Options::default() };
     Arc::new(Mutex::new(Hub::new(options, Arc::new(past.clone()), Box::new(|| {}))))
@@ -97,13 +111,13 @@ fn told(said: &[WatchMessage]) -> Vec<Revision> {
     said.iter().flat_map(|m| &m.events).map(|e| e.kv.mod_revision).collect()
 }
 
-/// Every watch gets each event of its range once, in order, whole revisions, whatever the ring, the start, the pace and the other watches of
-/// its stream, and whenever the history is read and comes back; and a promise that all is told up to a revision holds, be it asked for or
+/// Every watch gets each event that it wants once, in order, whole revisions, with what was replaced if it asked for that, whatever the ring,
+/// the start, the pace and the other watches of its stream, however events come, and whenever the history is read and comes back; and a promise that all is told up to a revision holds, be it asked for or
 /// due by the clock.
 #[test]
 fn watches_are_ordered_unique_reliable_and_atomic() {
     let mut promises = [0; 2];
-    for seed in 0..200 {
+    for seed in 0..400 {
         let mut rng = Rng::new(seed);
         let mut past = Past { revision: 1, ..Past::default() };
         let hub = hub(rng.between(200, 3000) as usize, &past);
@@ -112,9 +126,10 @@ fn watches_are_ordered_unique_reliable_and_atomic() {
         let (mut wanted, mut caught) = (Vec::new(), Vec::new());
         let mut now = Instant::ZERO;
         for _ in 0..rng.between(20, 120) {
+            lock(&hub).check();
             wanted.append(&mut lock(&hub).take_wanted());
             let some = (!streams.is_empty()).then(|| rng.below(streams.len() as u64) as usize);
-            match (rng.below(10), some) {
+            match (rng.below(11), some) {
                 (0, _) => {
                     let at = some.filter(|_| rng.chance(1, 2)).unwrap_or_else(|| {
                         let stream = Hub::open_stream(&hub, Box::new(|| {}));
@@ -127,6 +142,7 @@ fn watches_are_ordered_unique_reliable_and_atomic() {
                 (2, _) if !caught.is_empty() => lock(&hub).caught_up(caught.swap_remove(0)),
                 (3, Some(at)) => streams[at].stream.request(WatchRequest::Progress),
                 (4, Some(at)) => streams[at].read(rng.below(4) as usize),
+                (6, Some(at)) if rng.chance(1, 3) => streams[at].cancel(&mut rng),
                 (5, Some(at)) => {
                     now = now + AT_LAST;
                     lock(&hub).tick(now);
@@ -137,18 +153,18 @@ fn watches_are_ordered_unique_reliable_and_atomic() {
                     let mut batch = Vec::new();
                     for key in keys {
                         if rng.chance(1, 3) {
-                            batch.push(event(key, past.revision, rng.chance(1, 5)));
+                            batch.push(replacing(key, past.revision, rng.chance(1, 5)));
                         }
                     }
                     if batch.is_empty() {
-                        batch.push(event("a", past.revision, false));
+                        batch.push(replacing("a", past.revision, false));
                     }
                     past.events.extend(batch.clone());
-                    // A snapshot brings it, at times.
-                    if rng.chance(1, 12) {
-                        lock(&hub).reset(Arc::new(past.clone()));
-                    } else {
-                        lock(&hub).publish(Arc::new(past.clone()), batch);
+                    let view = Arc::new(past.clone());
+                    match rng.below(12) {
+                        0 => lock(&hub).reset(view),
+                        1 => lock(&hub).publish(view, named(&batch)),
+                        _ => lock(&hub).publish(view, batch),
                     }
                 }
             }
@@ -164,16 +180,20 @@ fn watches_are_ordered_unique_reliable_and_atomic() {
             catch_up(&hub) > 0
         });
         assert!(!behind, "seed {seed}: history is wanted without end");
-        for One { range, first, got, promised } in streams.iter().flat_map(|stream| &stream.watches) {
-            let due: Vec<(Bytes, Revision)> = past
+        lock(&hub).check();
+        for One { asked, first, got, canceled, promised } in streams.iter().flat_map(|stream| &stream.watches)
+        {
+            let due: Vec<Event> = past
                 .events
                 .iter()
-                .filter(|e| e.kv.mod_revision >= *first && contains(range, &e.kv.key))
-                .map(|e| (e.kv.key.clone(), e.kv.mod_revision))
+                .filter(|e| e.kv.mod_revision >= *first && contains(&asked.range, &e.kv.key))
+                .filter(|e| if e.deleted { !asked.no_delete } else { !asked.no_put })
+                .map(|e| Event { prev: e.prev.clone().filter(|_| asked.prev_kv), ..e.clone() })
                 .collect();
-            assert_eq!(*got, due, "seed {seed}: {range:?} from {first}");
+            let known = if *canceled { &due[..got.len()] } else { &due[..] };
+            assert_eq!(*got, known, "seed {seed}: {asked:?} from {first}");
             for &(by_clock, revision, told) in promised {
-                let before = due.iter().filter(|(_, at)| *at <= revision).count();
+                let before = due.iter().filter(|e| e.kv.mod_revision <= revision).count();
                 assert!(
                     before <= told,
                     "seed {seed}: {told} of {before} told up to {revision}, clock: {by_clock}"
@@ -192,9 +212,10 @@ struct Watched {
 }
 
 struct One {
-    range: KeyRange,
+    asked: WatchCreate,
     first: Revision,
-    got: Vec<(Bytes, Revision)>,
+    got: Vec<Event>,
+    canceled: bool,
     /// Revisions up to which all was said to be told, whether by the clock, and how much had been told then.
     promised: Vec<(bool, Revision, usize)>,
 }
@@ -205,35 +226,47 @@ impl Watched {
         let r = if rng.chance(1, 2) { range(from, "") } else { range(from, "d") };
         let r = if r.key == r.end { range("a", "\0") } else { r };
         let start = rng.between(0, newest as u64 + 3) as Revision;
-        self.stream.request(WatchRequest::Create(WatchCreate {
-            range: r.clone(),
+        let asked = WatchCreate {
+            range: r,
             start,
             progress_notify: rng.chance(1, 2),
+            no_put: rng.chance(1, 6),
+            no_delete: rng.chance(1, 6),
+            prev_kv: rng.chance(1, 2),
             ..WatchCreate::default()
-        }));
+        };
+        self.stream.request(WatchRequest::Create(asked.clone()));
         let first = if start == 0 { newest + 1 } else { start };
-        self.watches.push(One { range: r, first, got: Vec::new(), promised: Vec::new() });
+        let (got, promised) = (Vec::new(), Vec::new());
+        self.watches.push(One { asked, first, got, canceled: false, promised });
+    }
+
+    fn cancel(&mut self, rng: &mut Rng) {
+        let id = rng.below(self.watches.len() as u64 + 1) as i64;
+        self.stream.request(WatchRequest::Cancel { id });
     }
 
     fn read(&mut self, most: usize) {
         for _ in 0..most {
             let Some(message) = self.stream.poll() else { return };
             let Ok(id) = usize::try_from(message.id) else {
-                for one in &mut self.watches {
+                for one in self.watches.iter_mut().filter(|one| !one.canceled) {
                     one.promised.push((false, message.revision, one.got.len()));
                 }
                 continue;
             };
             let one = &mut self.watches[id];
-            let last = one.got.last().map_or(0, |(_, r)| *r);
+            assert!(!one.canceled, "nothing is told of a watch that is gone");
+            one.canceled = message.canceled;
+            let last = one.got.last().map_or(0, |e| e.kv.mod_revision);
             assert!(
                 message.events.iter().all(|e| e.kv.mod_revision > last),
                 "a revision is never told in two messages"
             );
-            if message.events.is_empty() && !message.created {
+            if message.events.is_empty() && !message.created && !message.canceled {
                 one.promised.push((true, message.revision, one.got.len()));
             }
-            one.got.extend(message.events.into_iter().map(|e| (e.kv.key, e.kv.mod_revision)));
+            one.got.extend(message.events);
         }
     }
 }
@@ -415,7 +448,7 @@ fn batches_that_nobody_takes_are_dropped_and_read_again() {
 fn what_is_read_for_a_watch_is_its_own() {
     let events = (2..=9)
         .map(|r| Event { prev: Some(event("a", r - 1, false).kv), ..event("a", r, r % 2 == 0) })
-        .chain((2..=9).map(|r| event("b", r, false)))
+        .chain((2..=9).map(|r| event("b", r, r % 2 == 0)))
         .collect::<Vec<_>>();
     let mut events = events;
     events.sort_by_key(|event| event.kv.mod_revision);
@@ -425,6 +458,7 @@ fn what_is_read_for_a_watch_is_its_own() {
     for prev_kv in [false, true] {
         s.request(WatchRequest::Create(WatchCreate { no_put: true, prev_kv, ..base.clone() }));
     }
+    s.request(WatchRequest::Create(WatchCreate { no_delete: true, ..base }));
     while s.poll().is_some_and(|message| message.created) {}
     let mut read = Vec::new();
     loop {
@@ -435,9 +469,9 @@ fn what_is_read_for_a_watch_is_its_own() {
         lock(&hub).caught_up(caught);
         while s.poll().is_some() {}
     }
-    let one = |prev| (Bytes::from_static(b"a"), true, prev);
-    assert_eq!(read.len(), 8, "{read:?}");
-    assert!(read.iter().all(|event| [one(false), one(true)].contains(event)), "{read:?}");
+    let four = |deleted, prev| vec![(Bytes::from_static(b"a"), deleted, prev); 4];
+    read.sort_unstable();
+    assert_eq!(read, [four(false, false), four(true, false), four(true, true)].concat());
 }
 
 /// A stream may have as many watches as a client likes: neither an event for one of them, nor a promise, by the clock or on request, looks at
